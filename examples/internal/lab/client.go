@@ -1,0 +1,81 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// client is how the apps and admin ports are asked. It keeps no connections,
+// for what it asks is killed and started again, and follows no proxy settings.
+var client = &http.Client{
+	Transport: &http.Transport{DisableKeepAlives: true},
+	Timeout:   5 * time.Second,
+}
+
+// maxAnswer bounds what is read of an answer, in bytes.
+const maxAnswer = 16 << 20
+
+// GetJSON decodes what url answers with status 200 into v.
+func GetJSON(ctx context.Context, url string, v any) error {
+	body, err := get(ctx, url)
+	if err != nil {
+		return err
+	}
+	if v == nil {
+		return nil
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return fmt.Errorf("get %s: decode: %w", url, err)
+	}
+	return nil
+}
+
+// Healthy returns nil when url answers with status 200.
+func Healthy(ctx context.Context, url string) error {
+	_, err := get(ctx, url)
+	return err
+}
+
+// Metric is the value of a metric without labels among those that url answers.
+func Metric(ctx context.Context, url, name string) (float64, error) {
+	body, err := get(ctx, url)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(body)) {
+		if text, ok := strings.CutPrefix(line, name+" "); ok {
+			v, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+			if err != nil {
+				return 0, fmt.Errorf("get %s: %s: %w", url, name, err)
+			}
+			return v, nil
+		}
+	}
+	return 0, fmt.Errorf("get %s: there is no metric %s", url, name)
+}
+
+func get(ctx context.Context, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", url, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("get %s: status %d: %.300s", url, resp.StatusCode, body)
+	}
+	return body, nil
+}

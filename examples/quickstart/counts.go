@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/outrigger-mesh/outrigger/examples/internal/lab"
+	"github.com/outrigger-mesh/outrigger/examples/internal/shop"
+	"github.com/outrigger-mesh/outrigger/examples/quickstart/orders"
+)
+
+// order makes one request at the gateway.
+func (a *acts) order(ctx context.Context) (string, orders.Order, error) {
+	ctx, cancel := context.WithTimeout(ctx, actLimit)
+	defer cancel()
+	var order orders.Order
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+a.shop.Addr("gateway")+"/orders/1", http.NoBody)
+	if err != nil {
+		return "", order, err
+	}
+	req.Host = shop.Host
+	tr := &http.Transport{DisableKeepAlives: true}
+	resp, err := (&http.Client{Transport: tr}).Do(req)
+	if err != nil {
+		return "", order, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return "", order, err
+	}
+	if err := json.Unmarshal(body, &order); err != nil || resp.StatusCode != http.StatusOK {
+		return "", order, fmt.Errorf("the gateway answered %d: %.300s", resp.StatusCode, body)
+	}
+	return string(body), order, nil
+}
+
+// allAnswered checks that no request failed, as the client saw it.
+func (a *acts) allAnswered(res lab.Result) {
+	a.out.check(res.Failed == 0 && res.Answered == res.Sent && res.Sent > 0, "no request failed",
+		"%d of %d answered, the slowest in %s%s", res.Answered, res.Sent, res.Slowest.Round(time.Millisecond), failures(res))
+}
+
+// countedOnce checks the client's number against that of orders.
+func (a *acts) countedOnce(res lab.Result, got map[string]int) {
+	a.out.check(got["orders-1"] == res.Sent, "orders counted each request once", "%d sent, %d counted", res.Sent, got["orders-1"])
+}
+
+// counts asks apps how many requests they have served.
+func (a *acts) counts(ctx context.Context, names ...string) (map[string]int, error) {
+	counts := map[string]int{}
+	for _, name := range names {
+		n, err := a.shop.Requests(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		counts[name] = n
+	}
+	return counts, nil
+}
+
+// since is how many more the apps have served than before.
+func (a *acts) since(ctx context.Context, before map[string]int) (map[string]int, error) {
+	now, err := a.counts(ctx, slices.Collect(maps.Keys(before))...)
+	for name := range now {
+		now[name] -= before[name]
+	}
+	return now, err
+}
+
+// awaitAnswer waits until somebody has answered a request of the traffic.
+func (a *acts) awaitAnswer(ctx context.Context, traffic *lab.Traffic, who string) error {
+	ctx, cancel := context.WithTimeout(ctx, actLimit)
+	defer cancel()
+	return lab.Until(ctx, func(context.Context) error {
+		if by := traffic.Result().By; by[who] == 0 {
+			return fmt.Errorf("no answer from %s, but from %v", who, by)
+		}
+		return nil
+	})
+}
+
+// sent waits until n more requests of the traffic have been made.
+func sent(ctx context.Context, traffic *lab.Traffic, n int) error {
+	ctx, cancel := context.WithTimeout(ctx, actLimit)
+	defer cancel()
+	until := traffic.Result().Sent + n
+	return lab.Until(ctx, func(context.Context) error {
+		if res := traffic.Result(); res.Sent < until {
+			return fmt.Errorf("the traffic stalls: %d of %d requests were made%s", res.Sent, until, failures(res))
+		}
+		return nil
+	})
+}
+
+func failures(res lab.Result) string {
+	if res.Failed == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d failed: %s", res.Failed, strings.Join(res.Failures, "; "))
+}
+
+func because(err error) string {
+	if err == nil {
+		return ""
+	}
+	return "; " + err.Error()
+}

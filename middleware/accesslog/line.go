@@ -1,0 +1,216 @@
+package accesslog
+
+import (
+	"strconv"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/outrigger-mesh/outrigger/middleware"
+)
+
+// line is the memory of one line.
+type line struct{ buf []byte }
+
+// maxLine bounds what the pool keeps, in bytes.
+const maxLine = 8 << 10
+
+var lines = sync.Pool{New: func() any { return &line{make([]byte, 0, 512)} }}
+
+func getLine() *line {
+	l, _ := lines.Get().(*line)
+	return l
+}
+
+func putLine(l *line) {
+	if cap(l.buf) > maxLine {
+		return
+	}
+	l.buf = l.buf[:0]
+	lines.Put(l)
+}
+
+// append appends the line of an exchange that ended at the given time.
+func (l *Log) append(b []byte, x *middleware.Exchange, now time.Time) []byte {
+	r := l.slot.In(x)
+	e := encoder{b, l.config.Format == JSON}
+	e.open()
+	start := x.Start
+	if start.IsZero() {
+		start = now
+	}
+	e.time("time", now)
+	text(&e, "direction", l.direction)
+	text(&e, "method", x.Request.Method)
+	text(&e, "authority", x.Request.Authority)
+	if path, query := x.Request.Path(), x.Request.Query(); l.config.Query {
+		text(&e, "path", path)
+		text(&e, "query", query)
+	} else {
+		text(&e, "path", path)
+	}
+	e.number("status", int64(x.Response.Status))
+	text(&e, "reason", x.Reason())
+	var service, route, endpoint string
+	if to := x.Route(); to != nil {
+		service, route = to.Service, to.Name
+	}
+	attempts := x.Attempts()
+	for _, a := range attempts {
+		if a.Endpoint != nil {
+			endpoint = a.Endpoint.Address
+		}
+		if a.Committed() {
+			break
+		}
+	}
+	text(&e, "route", route)
+	text(&e, "service", service)
+	text(&e, "endpoint", endpoint)
+	e.number("attempts", int64(len(attempts)))
+	e.millis("duration_ms", now.Sub(start))
+	e.number("bytes_in", x.Request.Body.Read())
+	e.number("bytes_out", bytesOut(x, r))
+	text(&e, "request_id", x.RequestID())
+	if x.Request.Peer.Addr.IsValid() {
+		e.key("peer")
+		e.quote()
+		e.b = x.Request.Peer.Addr.AppendTo(e.b)
+		e.quote()
+	}
+	if id := x.Request.Peer.Identity; id != "" {
+		text(&e, "identity", id)
+	}
+	text(&e, "protocol", x.Request.Proto.String())
+	if err := errorOf(x, r); err != nil {
+		text(&e, "error", err.Error())
+	}
+	e.close()
+	return e.b
+}
+
+// encoder writes one line in either syntax.
+type encoder struct {
+	b    []byte
+	json bool
+}
+
+func (e *encoder) open() {
+	if e.json {
+		e.b = append(e.b, '{')
+	}
+}
+
+func (e *encoder) close() {
+	if e.json {
+		e.b = append(e.b, '}')
+	}
+	e.b = append(e.b, '\n')
+}
+
+func (e *encoder) key(name string) {
+	if e.json {
+		if len(e.b) > 1 {
+			e.b = append(e.b, ',')
+		}
+		e.b = append(append(append(e.b, '"'), name...), '"', ':')
+		return
+	}
+	if len(e.b) > 0 {
+		e.b = append(e.b, ' ')
+	}
+	e.b = append(append(e.b, name...), '=')
+}
+
+// quote stands around what is text, and needs no quotes in key=value.
+func (e *encoder) quote() {
+	if e.json {
+		e.b = append(e.b, '"')
+	}
+}
+
+func (e *encoder) number(name string, n int64) {
+	e.key(name)
+	e.b = strconv.AppendInt(e.b, n, 10)
+}
+
+// millis is a duration in milliseconds, to the microsecond.
+func (e *encoder) millis(name string, d time.Duration) {
+	e.key(name)
+	us := d.Microseconds()
+	e.b = strconv.AppendInt(e.b, us/1000, 10)
+	e.b = append(e.b, '.', byte('0'+us/100%10), byte('0'+us/10%10), byte('0'+us%10))
+}
+
+func (e *encoder) time(name string, t time.Time) {
+	e.key(name)
+	e.quote()
+	e.b = t.UTC().AppendFormat(e.b, "2006-01-02T15:04:05.000000Z")
+	e.quote()
+}
+
+func text[T ~string | ~[]byte](e *encoder, name string, s T) {
+	e.key(name)
+	if !e.json && plain(s) {
+		e.b = append(e.b, s...)
+		return
+	}
+	e.b = append(e.b, '"')
+	e.b = appendEscaped(e.b, s)
+	e.b = append(e.b, '"')
+}
+
+// plain reports whether a value needs no quotes in key=value.
+func plain[T ~string | ~[]byte](s T) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '=' || c == '\\' {
+			return false
+		}
+	}
+	return len(s) > 0
+}
+
+// appendEscaped escapes s as the inside of a JSON string (RFC 8259, section 7).
+// Beyond what JSON demands it escapes DEL, the C1 controls and all that is no
+// graphic character, since a terminal may act on them; a byte that is not
+// UTF-8 becomes U+FFFD.
+func appendEscaped[T ~string | ~[]byte](b []byte, s T) []byte {
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			switch {
+			case c == '"' || c == '\\':
+				b = append(b, '\\', c)
+			case c < ' ' || c == 0x7f:
+				b = appendUnit(b, rune(c))
+			default:
+				b = append(b, c)
+			}
+			i++
+			continue
+		}
+		r, n := decodeRune(s, i)
+		switch {
+		case unicode.IsGraphic(r):
+			b = utf8.AppendRune(b, r)
+		case r > 0xffff:
+			high, low := (r-0x10000)>>10+0xd800, (r-0x10000)&0x3ff+0xdc00
+			b = appendUnit(appendUnit(b, high), low)
+		default:
+			b = appendUnit(b, r)
+		}
+		i += n
+	}
+	return b
+}
+
+func decodeRune[T ~string | ~[]byte](s T, i int) (rune, int) {
+	var unit [utf8.UTFMax]byte
+	return utf8.DecodeRune(unit[:copy(unit[:], s[i:min(i+utf8.UTFMax, len(s))])])
+}
+
+func appendUnit(b []byte, u rune) []byte {
+	const hex = "0123456789abcdef"
+	return append(b, '\\', 'u', hex[u>>12&15], hex[u>>8&15], hex[u>>4&15], hex[u&15])
+}

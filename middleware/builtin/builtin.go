@@ -1,0 +1,22 @@
+// Package builtin is the list of the kinds of middleware that come with
+// Outrigger.
+package builtin
+
+import (
+	"github.com/outrigger-mesh/outrigger/middleware"
+	"github.com/outrigger-mesh/outrigger/middleware/accesslog"
+	"github.com/outrigger-mesh/outrigger/middleware/metrics"
+	"github.com/outrigger-mesh/outrigger/middleware/requestid"
+	"github.com/outrigger-mesh/outrigger/middleware/retry"
+)
+
+// Kinds are the built-in kinds, in the order of the documentation. A program
+// with middleware of its own appends to it.
+func Kinds() []middleware.Kind {
+	return []middleware.Kind{
+		accesslog.Kind,
+		metrics.Kind,
+		requestid.Kind,
+		retry.Kind,
+	}
+}

@@ -1,0 +1,213 @@
+package http1
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"sync"
+)
+
+// Limits of a head. The whole head, with request or status line, counts.
+const (
+	MaxHeadBytes  = 64 << 10
+	MaxHeadFields = 100
+)
+
+const (
+	bufferSize = 8 << 10
+	// minSpace is the room below which a body gets a buffer of its own instead
+	// of what the head has left over.
+	minSpace = 1 << 10
+)
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
+
+// Conn reads messages from a connection. The head that was read last stays
+// where it is in the buffer, because the parsed fields point into it, until
+// the next ReadHead.
+type Conn struct {
+	nc     net.Conn
+	buf    []byte
+	pinned int // buf[:pinned] holds the last head
+	r, w   int // buf[r:w] is read from the connection and not yet taken
+	err    error
+}
+
+// NewConn makes a Conn that owns nothing yet: the buffer comes with the first
+// read.
+func NewConn(nc net.Conn) *Conn { return &Conn{nc: nc} }
+
+// NetConn is the connection itself.
+func (c *Conn) NetConn() net.Conn { return c.nc }
+
+// Buffered is the number of bytes that a Read gives without asking the
+// connection.
+func (c *Conn) Buffered() int { return c.w - c.r }
+
+// Release gives the buffer back. What was parsed from it is void.
+func (c *Conn) Release() {
+	if cap(c.buf) == bufferSize {
+		b := c.buf[:bufferSize]
+		buffers.Put(&b)
+	}
+	c.buf, c.pinned, c.r, c.w = nil, 0, 0, 0
+}
+
+// Detach leaves the head that was read last, with its memory, to whoever still
+// uses it, and goes on in memory of its own.
+func (c *Conn) Detach() {
+	b, _ := buffers.Get().(*[]byte)
+	fresh := *b
+	if need := c.w - c.r; need > len(fresh) {
+		fresh = make([]byte, 2*need)
+	}
+	c.w = copy(fresh, c.buf[c.r:c.w])
+	c.buf, c.pinned, c.r = fresh, 0, 0
+}
+
+// Rest gives what is buffered, and makes it taken.
+func (c *Conn) Rest() []byte {
+	b := c.buf[c.r:c.w]
+	c.r = c.w
+	return b
+}
+
+// Read reads from the buffer, else from the connection; large reads do not go
+// through the buffer.
+func (c *Conn) Read(p []byte) (int, error) {
+	if c.r == c.w {
+		if len(p) >= minSpace || c.err != nil {
+			return c.readDirect(p)
+		}
+		if err := c.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, c.buf[c.r:c.w])
+	c.r += n
+	return n, nil
+}
+
+func (c *Conn) readDirect(p []byte) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	n, err := c.nc.Read(p)
+	if err == io.EOF {
+		c.err = err
+	}
+	return n, err
+}
+
+// fill reads more into the buffer for a body. It never moves what is pinned.
+func (c *Conn) fill() error {
+	if c.r == c.w {
+		c.r, c.w = c.pinned, c.pinned
+	}
+	if len(c.buf)-c.w < minSpace && c.r > c.pinned {
+		c.w = c.pinned + copy(c.buf[c.pinned:], c.buf[c.r:c.w])
+		c.r = c.pinned
+	}
+	if c.buf != nil && len(c.buf)-c.w < minSpace { // the head stays in the old buffer, for its fields
+		bigger := make([]byte, max(bufferSize, 2*(c.w-c.r)))
+		c.w = copy(bigger, c.buf[c.r:c.w])
+		c.buf, c.r, c.pinned = bigger, 0, 0
+	}
+	return c.more()
+}
+
+// more reads what comes into the free end of the buffer.
+func (c *Conn) more() error {
+	if c.err != nil {
+		return c.err
+	}
+	if c.buf == nil {
+		b, _ := buffers.Get().(*[]byte)
+		c.buf = *b
+	}
+	n, err := c.nc.Read(c.buf[c.w:])
+	c.w += n
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	if err == io.EOF {
+		c.err = err
+	}
+	return err
+}
+
+// ReadHead reads up to and including the empty line that ends a head, and pins
+// it. A connection that ends before the first byte gives io.EOF, one that ends
+// amid the head io.ErrUnexpectedEOF. One empty line before a request line is
+// passed over (RFC 9112, section 2.2).
+func (c *Conn) ReadHead(limit int) ([]byte, error) {
+	c.pinned = 0
+	c.w = copy(c.buf, c.buf[c.r:c.w])
+	c.r = 0
+	if c.w == 0 && len(c.buf) > bufferSize { // a large head's buffer is not kept for the next
+		c.buf = nil
+	}
+	skipped := false
+	for scanned := 0; ; {
+		if !skipped && c.w >= 2 && c.buf[0] == '\r' && c.buf[1] == '\n' {
+			c.w = copy(c.buf, c.buf[2:c.w])
+			skipped, scanned = true, 0
+		}
+		end, err := headEnd(c.buf[:c.w], scanned)
+		if err != nil {
+			return nil, err
+		}
+		if end > limit || end < 0 && c.w > limit {
+			return nil, ErrHeadTooLarge
+		}
+		if end >= 0 {
+			c.pinned, c.r = end, end
+			return c.buf[:end], nil
+		}
+		scanned = c.w
+		if c.buf != nil && len(c.buf)-c.w < minSpace { // a head is in one piece
+			bigger := make([]byte, 2*len(c.buf))
+			copy(bigger, c.buf[:c.w])
+			c.buf = bigger
+		}
+		if err := c.more(); err != nil {
+			if err == io.EOF && c.w > 0 {
+				return nil, io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+}
+
+// headEnd is the index after the empty line that ends the head, -1 where it is
+// not there yet. A line that does not end in CRLF is found here, at once, so
+// that nobody waits for the end of a head that cannot come.
+func headEnd(b []byte, from int) (int, error) {
+	for i := from; ; {
+		j := bytes.IndexByte(b[i:], '\n')
+		if j < 0 {
+			return -1, nil
+		}
+		i += j
+		if i == 0 || b[i-1] != '\r' {
+			return 0, BadLineEnd
+		}
+		if i >= 3 && b[i-2] == '\n' || i == 1 {
+			return i + 1, nil
+		}
+		i++
+	}
+}
+
+// Wait returns when there is a byte to read, or with what the connection ended
+// with.
+func (c *Conn) Wait() error {
+	if c.r < c.w {
+		return nil
+	}
+	c.pinned, c.r, c.w = 0, 0, 0
+	return c.more()
+}

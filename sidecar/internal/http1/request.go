@@ -1,0 +1,177 @@
+package http1
+
+import (
+	"bytes"
+
+	"github.com/outrigger-mesh/outrigger/middleware"
+)
+
+var schemeHTTP = []byte("http")
+
+// ParseRequest parses a whole request head, as ReadHead gives it, into r. The
+// fields point into the head. Body is left alone.
+func ParseRequest(head []byte, r *middleware.Request) (Framing, error) {
+	end := bytes.IndexByte(head, '\n')
+	if end < 1 {
+		return Framing{}, BadRequestLine
+	}
+	target, err := parseRequestLine(head[:end-1], r)
+	if err != nil {
+		return Framing{}, err
+	}
+	s := fieldScan{}
+	s.framing.Length = -1
+	if err := s.parseFields(head[end+1:], &r.Header); err != nil {
+		return Framing{}, err
+	}
+	if err := s.requestTarget(target, r); err != nil {
+		return Framing{}, err
+	}
+	f := s.framing
+	switch {
+	case f.Chunked && s.lengths > 0:
+		return f, BadLengthAndCoding
+	case f.Chunked && r.Proto == middleware.HTTP10:
+		return f, BadTransferEncoding
+	case f.Chunked:
+		r.ContentLength = -1
+	case s.lengths == 0:
+		f.Length = 0
+		r.ContentLength = 0
+	default:
+		r.ContentLength = f.Length
+	}
+	if r.Proto == middleware.HTTP10 {
+		f.Close = f.Close || !s.keepAlive
+		f.Continue = false // RFC 9110, section 10.1.1
+		f.TETrailer = false
+	}
+	if s.wantsUp && len(s.upgrade) > 0 && r.Proto == middleware.HTTP11 {
+		r.Upgrade = s.upgrade
+		if r.ContentLength != 0 {
+			return f, BadUpgrade // what follows the body and what the upgrade could be confused
+		}
+	}
+	if f.TETrailer {
+		r.Header.Append(teName, trailersValue) // gRPC asks for it of every hop
+	}
+	s.dropNamed(&r.Header)
+	return f, nil
+}
+
+var (
+	teName        = []byte("te")
+	trailersValue = []byte("trailers")
+)
+
+// parseRequestLine parses method SP target SP version; the target in the form
+// that it has.
+func parseRequestLine(line []byte, r *middleware.Request) (target []byte, err error) {
+	sp1 := bytes.IndexByte(line, ' ')
+	sp2 := bytes.LastIndexByte(line, ' ')
+	if sp1 <= 0 || sp2 <= sp1+1 {
+		return nil, BadRequestLine
+	}
+	r.Method = line[:sp1]
+	if !middleware.ValidName(r.Method) {
+		return nil, BadMethod
+	}
+	switch string(line[sp2+1:]) {
+	case "HTTP/1.1":
+		r.Proto = middleware.HTTP11
+	case "HTTP/1.0":
+		r.Proto = middleware.HTTP10
+	default:
+		return nil, BadVersion
+	}
+	target = line[sp1+1 : sp2]
+	for _, c := range target {
+		if c <= ' ' || c == 0x7f || c == '#' {
+			return nil, BadTarget
+		}
+	}
+	return target, nil
+}
+
+// requestTarget sorts out the four forms of a target (RFC 9112, section 3.2).
+func (s *fieldScan) requestTarget(target []byte, r *middleware.Request) error {
+	if s.hosts > 1 || s.hosts == 0 && r.Proto == middleware.HTTP11 {
+		return BadHost
+	}
+	if len(s.host) > 0 && !validAuthority(s.host) {
+		return BadHost
+	}
+	r.Scheme = schemeHTTP
+	r.Authority = s.host
+	switch {
+	case string(r.Method) == "CONNECT":
+		if !validAuthority(target) || bytes.IndexByte(target, ':') < 0 {
+			return BadTarget
+		}
+		r.Authority = target // no path
+	case target[0] == '/':
+		r.Target = target
+	case len(target) == 1 && target[0] == '*' && string(r.Method) == "OPTIONS":
+		r.Target = target
+	default:
+		const scheme = "http://"
+		if len(target) <= len(scheme) || !middleware.EqualFold(target[:len(scheme)], scheme) {
+			return BadTarget
+		}
+		rest := target[len(scheme):]
+		slash := bytes.IndexAny(rest, "/?")
+		if slash < 0 {
+			slash = len(rest)
+		}
+		if slash == 0 || !validAuthority(rest[:slash]) {
+			return BadTarget
+		}
+		// What the target says counts, not Host (RFC 9112, section 3.2.2).
+		r.Authority = rest[:slash]
+		switch path := rest[slash:]; {
+		case len(path) == 0:
+			r.Target = rootTarget
+		case path[0] == '?':
+			r.Target = append([]byte{'/'}, path...)
+		default:
+			r.Target = path
+		}
+	}
+	return nil
+}
+
+var rootTarget = []byte("/")
+
+// validAuthority accepts host and host:port (RFC 3986, section 3.2), without
+// user information, which HTTP does not allow (RFC 9110, section 4.2.4).
+func validAuthority(b []byte) bool {
+	host, port := b, []byte(nil)
+	if i := bytes.LastIndexByte(b, ':'); i >= 0 && (len(b) == 0 || b[0] != '[' || bytes.IndexByte(b, ']') < i) {
+		host, port = b[:i], b[i+1:]
+	}
+	if len(host) == 0 || len(port) > 5 {
+		return false
+	}
+	for _, c := range port {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	if host[0] == '[' {
+		if len(host) < 4 || host[len(host)-1] != ']' {
+			return false
+		}
+		for _, c := range host[1 : len(host)-1] {
+			if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F' || c == ':' || c == '.' || c == '%') {
+				return false
+			}
+		}
+		return true
+	}
+	for _, c := range host {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || bytes.IndexByte([]byte("-._~%!$&'()*+,;="), c) >= 0) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,140 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/outrigger-mesh/outrigger/middleware"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/http1"
+)
+
+// requestBody reads a request's body from the connection: by the pump's
+// goroutine, until stop takes the connection back.
+type requestBody struct {
+	c *conn
+
+	mu       sync.Mutex // held while reading
+	reader   http1.Reader
+	any      bool // there is a body
+	tell     bool // the client waits for 100 Continue
+	stopped  bool
+	finished bool
+}
+
+// begin makes it the body of the next request.
+func (b *requestBody) begin(f http1.Framing, x *middleware.Exchange) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.any = f.Chunked || f.Length > 0
+	b.finished = !b.any
+	b.tell = f.Continue && b.any
+	b.stopped = false
+	if b.any {
+		b.reader.Reset(b.c.in, f, &x.Request.Trailer)
+		x.Request.Body.Reset(b)
+	}
+}
+
+// Read gives the next bytes. The client's going away is ErrClientGone, its
+// silence ErrIdle.
+func (b *requestBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopped {
+		return 0, middleware.ErrEnded
+	}
+	c := b.c
+	if b.tell { // RFC 9110, section 10.1.1: somebody wants the body now
+		b.tell = false
+		if err := c.Inform(100, nil); err != nil {
+			return 0, errors.Join(middleware.ErrClientGone, err)
+		}
+	}
+	if b.reader.Buffered() == 0 {
+		d := c.s.o.BodyIdle
+		if idle := c.stream.x.Idle(); idle > 0 {
+			d = min(d, idle)
+		}
+		_ = c.nc.SetReadDeadline(time.Now().Add(d))
+		if c.interrupted.Load() {
+			_ = c.nc.SetReadDeadline(past)
+		}
+	}
+	n, err := b.reader.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	var malformed http1.Malformed
+	switch {
+	case err == io.EOF:
+		b.finished = true
+	case errors.As(err, &malformed):
+		c.s.o.Metrics.malformed.WithLabelValues(c.s.o.Listener, string(malformed)).Inc()
+	case isTimeout(err) && !c.interrupted.Load():
+		err = middleware.ErrIdle
+	case isTimeout(err):
+		err = middleware.ErrEnded
+	case errors.Is(err, http1.ErrHeadTooLarge):
+	default:
+		err = errors.Join(middleware.ErrClientGone, err)
+	}
+	return n, err
+}
+
+// Buffered is the number of bytes that are there already.
+func (b *requestBody) Buffered() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopped || b.finished || b.tell {
+		return 0
+	}
+	return b.reader.Buffered()
+}
+
+// complete reports whether the body was read to its end.
+func (b *requestBody) complete() bool {
+	if !b.mu.TryLock() { // the pump is reading
+		return false
+	}
+	defer b.mu.Unlock()
+	return b.finished || b.reader.Complete()
+}
+
+// skip passes over a body that nobody has read, where it is there already; it
+// reports whether the body is out of the way.
+func (b *requestBody) skip() bool {
+	if !b.mu.TryLock() {
+		return false
+	}
+	defer b.mu.Unlock()
+	var scratch [512]byte
+	for !b.finished && !b.tell && b.reader.Buffered() > 0 {
+		if _, err := b.reader.Read(scratch[:]); err == io.EOF {
+			b.finished = true
+		} else if err != nil {
+			return false
+		}
+	}
+	return b.finished
+}
+
+// stop takes the connection back from the pump.
+func (b *requestBody) stop() {
+	if b.mu.TryLock() {
+		b.stopped = true
+		b.mu.Unlock()
+		return
+	}
+	_ = b.c.nc.SetReadDeadline(past)
+	b.mu.Lock()
+	b.stopped = true
+	b.mu.Unlock()
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}

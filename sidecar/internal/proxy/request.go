@@ -1,0 +1,234 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/outrigger-mesh/outrigger/middleware"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/http1"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/route"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
+)
+
+// serveRequest serves one request; it reports whether the connection can take
+// another one.
+func (c *conn) serveRequest(head []byte) bool {
+	st := c.stream
+	x := st.x
+	framing, err := http1.ParseRequest(head, &x.Request)
+	if err != nil {
+		c.headFailed(err)
+		return false
+	}
+	x.Start = time.Now()
+	x.Request.Peer.Addr = c.peer
+	st.body.begin(framing, x)
+	c.prepare(x)
+	c.watch.arm(st)
+	x.SetTarget(c.match(x))
+	send := x.Serve(c.s.o.Dispatcher.Chain())
+	// From here on a cancellation also stops what is being written.
+	c.headSent.Store(true)
+	if cause := x.Cause(); cause != nil {
+		if send && !x.Local() { // it came in between
+			send = x.Fail(cause)
+		}
+		c.interrupted.Store(false) // it has done its work: the answer can be sent
+	}
+	if !send {
+		c.end(x, middleware.ErrClientGone)
+		return false
+	}
+	if x.Response.Status == http.StatusSwitchingProtocols {
+		c.upgrade(x)
+		return false
+	}
+	return c.respond(x, framing)
+}
+
+// prepare does what is this hop's own to the request.
+func (c *conn) prepare(x *middleware.Exchange) {
+	r := &x.Request
+	if len(r.Upgrade) > 0 && middleware.EqualFold(r.Upgrade, "h2c") {
+		r.Upgrade = nil // not forwarded: the request is served without it (RFC 9113, section 3.1)
+		r.Header.Del("http2-settings")
+	}
+	if !c.s.o.Forwarded {
+		return
+	}
+	addr := c.peer.Addr().Unmap().String()
+	if before := r.Header.Get("x-forwarded-for"); len(before) > 0 {
+		addr = string(before) + ", " + addr
+	}
+	r.Header.Set("x-forwarded-for", addr)
+	r.Header.Set("x-forwarded-proto", string(r.Scheme))
+}
+
+func (c *conn) match(x *middleware.Exchange) *middleware.Target {
+	if string(x.Request.Method) == http.MethodConnect {
+		return route.Refusal(&middleware.Route{Listener: c.s.o.Listener}, http.StatusNotImplemented,
+			middleware.ReasonMethodRefused, "CONNECT is not forwarded: send the request itself, with the service as Host")
+	}
+	return c.s.o.Dispatcher.Match(x)
+}
+
+// end is the end of the exchange, after the last byte.
+func (c *conn) end(x *middleware.Exchange, err error) {
+	c.watch.disarm()
+	c.stream.body.stop()
+	x.End(err)
+}
+
+// respond sends head and body; it reports whether the connection can take
+// another request.
+func (c *conn) respond(x *middleware.Exchange, framing http1.Framing) bool {
+	r := x.Response
+	if c.s.o.TellUnsent && x.Local() && unsent(x) {
+		r.Header.Set(upstream.HeaderUnsent, "1")
+	}
+	closing := framing.Close || c.s.draining.Load() || x.Local() && !c.stream.body.skip()
+	old := x.Request.Proto == middleware.HTTP10
+	c.writing.Lock()
+	var chunked bool
+	c.out, chunked, closing = http1.AppendResponse(c.out[:0], r, http1.ResponseOptions{Method: x.Request.Method, Close: closing, Old: old})
+	c.writing.Unlock()
+
+	err := c.writeBody(x, chunked, r.ContentLength)
+	if err != nil {
+		x.SetReason(reasonOf(err))
+		c.end(x, err)
+		c.reset()
+		return false
+	}
+	whole := c.stream.body.complete()
+	c.end(x, nil)
+	if !whole || closing {
+		c.linger()
+		return false
+	}
+	return true
+}
+
+// writeBody sends head (in c.out) and body.
+func (c *conn) writeBody(x *middleware.Exchange, chunked bool, length int64) error {
+	r := x.Response
+	if http1.NoBody(r.Status, x.Request.Method) {
+		if _, err := c.Write(c.out); err != nil {
+			return gone(x, err)
+		}
+		return nil
+	}
+	var src io.Reader = r.Body
+	if r.Body == nil {
+		src = http.NoBody
+	}
+	n, readErr, writeErr := http1.CopyBody(c, src, c.out, chunked, &r.Trailer)
+	switch {
+	case writeErr != nil:
+		return gone(x, writeErr)
+	case readErr != nil:
+		if cause := x.Cause(); cause != nil {
+			return cause
+		}
+		return &brokenBody{readErr}
+	case length >= 0 && n != length:
+		return &brokenBody{io.ErrUnexpectedEOF}
+	}
+	return nil
+}
+
+// brokenBody is a response that ended before its end.
+type brokenBody struct{ err error }
+
+func (b *brokenBody) Error() string { return "response broke off: " + b.err.Error() }
+
+func (b *brokenBody) Unwrap() error { return b.err }
+
+// gone is the error of a write to the client: why the exchange was canceled,
+// else that the client is gone.
+func gone(x *middleware.Exchange, err error) error {
+	if cause := x.Cause(); cause != nil {
+		return cause
+	}
+	return errors.Join(middleware.ErrClientGone, err)
+}
+
+func reasonOf(err error) middleware.Reason {
+	switch {
+	case errors.Is(err, middleware.ErrClientGone):
+		return middleware.ReasonClientGone
+	case errors.Is(err, middleware.ErrDeadline):
+		return middleware.ReasonDeadline
+	case isTimeout(err) || errors.Is(err, middleware.ErrIdle):
+		return middleware.ReasonIdleTimeout
+	}
+	return middleware.ReasonUpstreamReset
+}
+
+// reset ends a connection whose response broke off, in a way that no client
+// takes for its end.
+func (c *conn) reset() {
+	if l, ok := c.nc.(interface{ SetLinger(int) error }); ok {
+		_ = l.SetLinger(0)
+	}
+	_ = c.nc.Close()
+}
+
+// unsent reports that no byte of the request has reached an app.
+func unsent(x *middleware.Exchange) bool {
+	for _, a := range x.Attempts() {
+		if !a.Unsent() {
+			return false
+		}
+	}
+	return true
+}
+
+// upgrade sends the 101 and then is a pipe in both directions until both have
+// ended, or one has broken.
+func (c *conn) upgrade(x *middleware.Exchange) {
+	r := x.Response
+	x.LiftLimits()
+	c.watch.disarm()
+	head, _, _ := http1.AppendResponse(nil, r, http1.ResponseOptions{Method: x.Request.Method})
+	_ = c.nc.SetDeadline(time.Time{})
+	if c.aborted.Load() {
+		_ = c.nc.SetDeadline(past)
+	}
+	if _, err := c.nc.Write(head); err != nil {
+		c.end(x, gone(x, err))
+		return
+	}
+	x.Hold()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer x.Release()
+		_, err := io.Copy(r.Upgrade, c.in)
+		if err == nil {
+			err = r.Upgrade.Close()
+		}
+		if err != nil {
+			x.Cancel(errors.Join(middleware.ErrClientGone, err))
+		}
+	}()
+	_, err := io.Copy(c.nc, bodyOf(r))
+	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && err == nil {
+		_ = half.CloseWrite()
+		_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime)) // the other way has little left to say
+	} else {
+		_ = c.nc.SetDeadline(past)
+	}
+	<-done
+	c.end(x, nil)
+}
+
+func bodyOf(r *middleware.Response) io.Reader {
+	if r.Body == nil {
+		return bytes.NewReader(nil)
+	}
+	return r.Body
+}

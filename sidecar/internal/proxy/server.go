@@ -1,0 +1,205 @@
+// Package proxy is the engines: they take HTTP from clients, fill an Exchange
+// for each request, run its chain, send the response head and stream the
+// bodies. This is the HTTP/1.1 one: a goroutine per connection.
+//
+// What an engine promises to middleware stands in the middleware package; the
+// suite in middlewaretest holds it to that.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/outrigger-mesh/outrigger/middleware"
+)
+
+// Defaults of Options.
+const (
+	DefaultHeadTimeout = 10 * time.Second
+	DefaultKeepAlive   = 75 * time.Second
+	DefaultBodyIdle    = 5 * time.Minute
+	DefaultMaxConns    = 20_000
+)
+
+// Dispatcher finds the way of a request. It is called by many goroutines.
+type Dispatcher interface {
+	// Chain is the request chain in force.
+	Chain() middleware.Handler
+	// Match is the target of a request, never nil: one that refuses where there
+	// is no route. It may wait for discovery, until the exchange is canceled.
+	Match(x *middleware.Exchange) *middleware.Target
+}
+
+// Options of a Server.
+type Options struct {
+	Listener   string // inbound, outbound or gateway
+	Dispatcher Dispatcher
+	Logger     *slog.Logger
+	Metrics    *Metrics
+	// TellUnsent marks local replies to requests that certainly reached no app,
+	// for the sidecar on the caller's side.
+	TellUnsent bool
+	// Forwarded adds x-forwarded-for and x-forwarded-proto: at the edge of the
+	// mesh.
+	Forwarded bool
+
+	HeadTimeout time.Duration // from a head's first byte to its last; and for a connection's first byte
+	KeepAlive   time.Duration // between requests
+	BodyIdle    time.Duration // in which no byte of a body moves
+	MaxConns    int           // above it, connections are answered with 503 and closed
+}
+
+// Server serves HTTP/1.1 on one listener.
+type Server struct {
+	o        Options
+	draining atomic.Bool
+	stopping atomic.Bool
+
+	mu    sync.Mutex
+	ln    net.Listener
+	conns map[*conn]struct{}
+	wg    sync.WaitGroup
+}
+
+// New makes a server; Serve starts it.
+func New(o Options) *Server {
+	if o.HeadTimeout == 0 {
+		o.HeadTimeout = DefaultHeadTimeout
+	}
+	if o.KeepAlive == 0 {
+		o.KeepAlive = DefaultKeepAlive
+	}
+	if o.BodyIdle == 0 {
+		o.BodyIdle = DefaultBodyIdle
+	}
+	if o.MaxConns == 0 {
+		o.MaxConns = DefaultMaxConns
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil)
+	}
+	return &Server{o: o, conns: map[*conn]struct{}{}}
+}
+
+// Serve accepts connections until Shutdown, and then returns nil.
+func (s *Server) Serve(ln net.Listener) error {
+	s.mu.Lock()
+	s.ln = ln
+	stopping := s.stopping.Load()
+	s.mu.Unlock()
+	if stopping {
+		return ln.Close()
+	}
+	pause := time.Duration(0)
+	for {
+		nc, err := ln.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			s.start(nc)
+		case s.stopping.Load():
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return err
+		default: // out of file descriptors, mostly: it gets better or it does not
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			s.o.Logger.Warn("accept failed", "listener", s.o.Listener, "error", err, "retry_in", pause)
+			time.Sleep(pause)
+		}
+	}
+}
+
+func (s *Server) start(nc net.Conn) {
+	c := newConn(s, nc)
+	s.mu.Lock()
+	full := len(s.conns) >= s.o.MaxConns
+	if !full {
+		s.conns[c] = struct{}{}
+		s.wg.Add(1)
+	}
+	s.mu.Unlock()
+	if full {
+		s.o.Metrics.refused.WithLabelValues(s.o.Listener).Inc()
+		c.refuse()
+		return
+	}
+	s.o.Metrics.connections.WithLabelValues(s.o.Listener).Inc()
+	go func() {
+		defer s.wg.Done()
+		defer func() {
+			s.mu.Lock()
+			delete(s.conns, c)
+			s.mu.Unlock()
+			s.o.Metrics.connections.WithLabelValues(s.o.Listener).Dec()
+		}()
+		c.serve()
+	}()
+}
+
+// Drain lets every connection end with its next response: callers are told to
+// come back on another one, and elsewhere. New connections are still taken.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Connections is the number of open connections.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// Shutdown stops accepting, closes connections that wait for a request, and
+// waits for the others until the context ends; then it closes them too, and
+// returns an error that says how many.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.draining.Store(true)
+	s.mu.Lock()
+	s.stopping.Store(true)
+	if s.ln != nil {
+		_ = s.ln.Close()
+	}
+	for c := range s.conns {
+		c.endIdle()
+	}
+	s.mu.Unlock()
+
+	done := make(chan struct{})
+	go func() {
+		s.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	n := len(s.conns)
+	for c := range s.conns {
+		c.abort()
+	}
+	s.mu.Unlock()
+	<-done
+	if n == 0 {
+		return nil
+	}
+	return &AbortedError{Listener: s.o.Listener, Connections: n}
+}
+
+// AbortedError says that connections were closed before they were through.
+type AbortedError struct {
+	Listener    string
+	Connections int
+}
+
+// Error says how many.
+func (e *AbortedError) Error() string {
+	return e.Listener + ": " + plural(e.Connections, "connection") + " closed before the last response was complete: the drain time is over"
+}

@@ -1,0 +1,133 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/outrigger-mesh/outrigger/middleware"
+	"github.com/outrigger-mesh/outrigger/middleware/middlewaretest"
+	"github.com/outrigger-mesh/outrigger/registry"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/route"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
+)
+
+func TestHTTP1EngineKeepsWhatMiddlewareIsPromised(t *testing.T) {
+	middlewaretest.Run(t, engine{})
+}
+
+// engine is the HTTP/1.1 engine between net/http's client and servers.
+type engine struct{}
+
+func (engine) Name() string { return "http1" }
+
+func (engine) Start(t testing.TB, s middlewaretest.Setup) http.RoundTripper {
+	d := &dispatcher{
+		chain:  middleware.Chain(middleware.Router, s.Request...),
+		others: map[string]*middleware.Target{},
+	}
+	try := middleware.TryChain(middleware.Transport, s.Try...)
+	target := func(name string, handlers []http.Handler) *middleware.Target {
+		p := backends(t, name, handlers)
+		return &middleware.Target{
+			Route:  &middleware.Route{Listener: "outbound", Service: name, Name: name},
+			Pick:   func(*middleware.Exchange) (middleware.Picker, error) { return p, nil },
+			Try:    try,
+			Policy: s.Policy,
+		}
+	}
+	d.any = target("backends", s.Backends)
+	for host, handlers := range s.Others {
+		d.others[host] = target(host, handlers)
+	}
+	return client(t, serve(t, Options{Listener: "outbound", Dispatcher: d}))
+}
+
+type dispatcher struct {
+	chain  middleware.Handler
+	any    *middleware.Target
+	others map[string]*middleware.Target
+}
+
+func (d *dispatcher) Chain() middleware.Handler { return d.chain }
+
+func (d *dispatcher) Match(x *middleware.Exchange) *middleware.Target {
+	if t := d.others[string(route.Host(nil, x.Request.Authority))]; t != nil {
+		return t
+	}
+	return d.any
+}
+
+// inTurn sends attempt n to endpoint n modulo their number.
+type inTurn []*upstream.Cluster
+
+func (p inTurn) Pick(a *middleware.Attempt) (*middleware.Endpoint, error) {
+	return p[a.Number%len(p)].Pick(a)
+}
+
+func backends(t testing.TB, name string, handlers []http.Handler) inTurn {
+	var p inTurn
+	for _, h := range handlers {
+		c := upstream.NewCluster(upstream.Config{Name: name})
+		address := ""
+		if h == nil {
+			ln := listen(t)
+			address = ln.Addr().String()
+			_ = ln.Close()
+		} else {
+			srv := httptest.NewServer(h)
+			t.Cleanup(srv.Close)
+			address = srv.Listener.Addr().String()
+		}
+		c.SetEndpoints([]upstream.EndpointConfig{{Address: address, Status: registry.StatusUp}})
+		t.Cleanup(c.Close)
+		p = append(p, c)
+	}
+	return p
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+// serve runs a server until the test ends and returns its address.
+func serve(t testing.TB, o Options) string {
+	t.Helper()
+	s := New(o)
+	ln := listen(t)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ln) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return ln.Addr().String()
+}
+
+// client sends every request to the address, whatever its URL's host.
+func client(t testing.TB, address string) http.RoundTripper {
+	tr := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", address)
+		},
+		DisableCompression:  true,
+		MaxIdleConnsPerHost: 64,
+	}
+	t.Cleanup(tr.CloseIdleConnections)
+	return tr
+}

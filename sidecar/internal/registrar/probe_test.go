@@ -1,0 +1,72 @@
+package registrar
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+func TestHTTPProbeJudgesByStatus(t *testing.T) {
+	tests := []struct {
+		name    string
+		status  int
+		healthy bool
+	}{
+		{"ok", http.StatusOK, true},
+		{"no content", http.StatusNoContent, true},
+		{"a redirect counts and is not followed", http.StatusFound, true},
+		{"not found", http.StatusNotFound, false},
+		{"unavailable", http.StatusServiceUnavailable, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var paths []string
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				paths = append(paths, r.URL.String())
+				w.Header().Set("Location", "/elsewhere")
+				w.WriteHeader(tt.status)
+			}))
+			defer srv.Close()
+			err := HTTP(srv.URL + "/healthz?deep=1")(t.Context())
+			if (err == nil) != tt.healthy {
+				t.Errorf("status %d: error = %v", tt.status, err)
+			}
+			if len(paths) != 1 || paths[0] != "/healthz?deep=1" {
+				t.Errorf("requests = %v, want one of /healthz?deep=1", paths)
+			}
+		})
+	}
+}
+
+func TestHTTPProbeEndsWithItsContext(t *testing.T) {
+	release := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer srv.Close()
+	defer close(release)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := HTTP(srv.URL)(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error = %v, want deadline exceeded", err)
+	}
+}
+
+func TestTCPProbeConnects(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	probe := TCP(ln.Addr().String())
+	if err := probe(t.Context()); err != nil {
+		t.Errorf("with a listener: %v", err)
+	}
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := probe(t.Context()); err == nil {
+		t.Error("without a listener: no error")
+	}
+}

@@ -1,0 +1,25 @@
+package upstream
+
+import (
+	"time"
+
+	"github.com/outrigger-mesh/outrigger/registry"
+)
+
+// Config is one cluster in plain Go: what static configuration and xDS (one
+// Cluster) are both decoded to.
+type Config struct {
+	Name           string            // the xDS name, such as users.default:80
+	ConnectTimeout time.Duration     // zero: DefaultConnectTimeout
+	Protocol       registry.Protocol // spoken with its endpoints; empty: http
+}
+
+// EndpointConfig is one endpoint of a cluster, as the control plane or the
+// static configuration gives it.
+type EndpointConfig struct {
+	Address  string // host:port
+	Locality registry.Locality
+	Priority uint32          // 0 is used first
+	Weight   uint32          // relative within its priority, locality weight multiplied in; zero counts as 1
+	Status   registry.Status // draining and down endpoints get no new requests
+}

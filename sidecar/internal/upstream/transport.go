@@ -1,0 +1,162 @@
+package upstream
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/outrigger-mesh/outrigger/middleware"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/http1"
+)
+
+// HeaderUnsent is the response field by which an inbound sidecar tells the
+// caller's that the request was not handed to the app: then it may be tried
+// elsewhere whatever its method. It never reaches an app or a client.
+const HeaderUnsent = "x-outrigger-unsent"
+
+// Try sends the request to the host and reads the head of its response
+// (middleware.TryHandler).
+func (h *host) Try(a *middleware.Attempt) error {
+	for fresh := false; ; fresh = true {
+		c, err := h.get(a, fresh)
+		if err != nil {
+			return h.connectFailed(err)
+		}
+		if err := a.Bind(c); err != nil {
+			h.put(c)
+			return err
+		}
+		err = c.roundTrip(a)
+		if err == nil || fresh || !c.closedBeforeUse(a) {
+			return err
+		}
+		a.Unbind()
+		c.Finish()
+	}
+}
+
+func (h *host) connectFailed(err error) error {
+	r := &middleware.Reject{
+		Status: http.StatusServiceUnavailable,
+		Reason: middleware.ReasonConnectFailed,
+		Err:    fmt.Errorf("%s: %w", h.cluster, err),
+	}
+	if h.app {
+		r.Reason = middleware.ReasonAppUnavailable
+		r.Message = fmt.Sprintf("the app at %s does not accept connections: is it running?", h.address)
+	} else {
+		r.Message = fmt.Sprintf("no connection to an instance of %s", h.cluster)
+	}
+	return r
+}
+
+// closedBeforeUse reports the keep-alive race: the server closed an unused
+// connection just when the request was sent on it. Whether the server has read
+// it cannot be known, so that it is sent again only where that does no harm.
+func (c *clientConn) closedBeforeUse(a *middleware.Attempt) bool {
+	r := &a.Exchange().Request
+	return c.reused && !c.answered && c.pumpErr() == nil && a.Err() == nil &&
+		(r.Safe() || a.Unsent()) && r.Body.Replayable()
+}
+
+// roundTrip sends the request and reads the response's head.
+func (c *clientConn) roundTrip(a *middleware.Attempt) error {
+	c.attempt = a
+	r := &a.Exchange().Request
+	a.MarkSent()
+	c.out = http1.AppendRequest(c.out[:0], r)
+	if r.Body.None() {
+		if _, err := c.nc.Write(c.out); err != nil {
+			return c.broken(err)
+		}
+	} else {
+		c.startPump(a)
+	}
+	framing, err := c.readHead(a)
+	if err != nil {
+		return err
+	}
+	c.closing = c.closing || framing.Close
+	res := &a.Response
+	if res.Header.Del(HeaderUnsent) > 0 && !c.host.app {
+		a.MarkUnsent()
+	}
+	if res.Status == http.StatusSwitchingProtocols {
+		return c.switchProtocols(a)
+	}
+	if framing.Chunked || framing.Length != 0 {
+		c.body.Reset(c.conn, framing, &res.Trailer)
+		c.hasBody = true
+		res.Body = c
+	}
+	return nil
+}
+
+// readHead reads heads until the final one; interim ones go to the client.
+func (c *clientConn) readHead(a *middleware.Attempt) (http1.Framing, error) {
+	res := &a.Response
+	for range maxInterim {
+		head, err := c.conn.ReadHead(http1.MaxHeadBytes)
+		if err != nil {
+			return http1.Framing{}, c.broken(err)
+		}
+		c.answered = true
+		framing, err := http1.ParseResponse(head, a.Exchange().Request.Method, res)
+		if err != nil {
+			return framing, c.invalid(err)
+		}
+		if res.Status >= 200 || res.Status == http.StatusSwitchingProtocols {
+			c.headDone = true
+			return framing, nil
+		}
+		if res.Status != http.StatusContinue { // each hop does that one for itself
+			if err := a.Inform(res.Status, &res.Header); err != nil {
+				return framing, err
+			}
+		}
+		res.Status = 0
+		res.Header.Reset()
+	}
+	return http1.Framing{}, c.invalid(errors.New("too many interim responses"))
+}
+
+func (c *clientConn) switchProtocols(a *middleware.Attempt) error {
+	if len(a.Exchange().Request.Upgrade) == 0 {
+		return c.invalid(errors.New("101 without being asked"))
+	}
+	c.closing = true
+	a.Response.Body = rawReader{c}
+	a.Response.Upgrade = rawWriter{c}
+	return nil
+}
+
+// broken is the failure of a read or write before the head was there. When the
+// request's own body was the cause, that is what is said.
+func (c *clientConn) broken(err error) error {
+	if cause := c.pumpErr(); cause != nil {
+		return cause
+	}
+	var malformed http1.Malformed
+	if errors.As(err, &malformed) || errors.Is(err, http1.ErrHeadTooLarge) {
+		return c.invalid(err)
+	}
+	if errors.Is(err, io.EOF) {
+		err = errors.New("connection closed before the response")
+	}
+	return &middleware.Reject{
+		Status:  http.StatusBadGateway,
+		Reason:  middleware.ReasonUpstreamReset,
+		Message: "the service broke the connection off",
+		Err:     fmt.Errorf("%s at %s: %w", c.host.cluster, c.host.address, err),
+	}
+}
+
+func (c *clientConn) invalid(err error) error {
+	return &middleware.Reject{
+		Status:  http.StatusBadGateway,
+		Reason:  middleware.ReasonUpstreamInvalid,
+		Message: "the service's answer is not valid HTTP",
+		Err:     fmt.Errorf("%s at %s: %w", c.host.cluster, c.host.address, err),
+	}
+}

@@ -1,0 +1,100 @@
+package xds
+
+import (
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/outrigger-mesh/outrigger/registry"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
+)
+
+// httpOptions is the key, and the type's name, of a cluster's HTTP settings.
+const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+var (
+	clusterFields = allow(`name type eds_cluster_config connect_timeout lb_policy http2_protocol_options
+		typed_extension_protocol_options`, `alt_stat_name per_connection_buffer_limit_bytes health_checks
+		max_requests_per_connection circuit_breakers upstream_http_protocol_options common_http_protocol_options
+		http_protocol_options respect_dns_ttl wait_for_warm_on_init outlier_detection least_request_lb_config
+		round_robin_lb_config common_lb_config metadata upstream_connection_options
+		close_connections_on_host_health_failure ignore_health_on_host_removal lrs_server lrs_report_endpoint_metrics
+		track_timeout_budgets track_cluster_stats preconnect_policy`)
+	edsFields         = allow("eds_config service_name", "")
+	httpOptionsFields = allow("explicit_http_config",
+		"common_http_protocol_options upstream_http_protocol_options outlier_detection retry_policy hash_policy")
+	explicitHTTPFields = allow("http_protocol_options http2_protocol_options", "")
+)
+
+// clusterResource is a Cluster whose endpoints come over EDS.
+type clusterResource struct {
+	cfg upstream.Config
+	eds string // the name of its ClusterLoadAssignment
+}
+
+func decodeCluster(name string, body *anypb.Any) (clusterResource, error) {
+	var c clusterv3.Cluster
+	if err := unpack(body, &c); err != nil {
+		return clusterResource{}, err
+	}
+	var p problems
+	p.named(c.GetName(), name)
+	p.check("", &c, clusterFields)
+	if c.GetType() != clusterv3.Cluster_EDS {
+		p.addf("type", "%s is not supported, only EDS is", c.GetType())
+	}
+	switch c.GetLbPolicy() {
+	case clusterv3.Cluster_ROUND_ROBIN, clusterv3.Cluster_LEAST_REQUEST, clusterv3.Cluster_RANDOM:
+	default:
+		p.addf("lb_policy", "%s is not supported", c.GetLbPolicy())
+	}
+	p.check("eds_cluster_config", c.GetEdsClusterConfig(), edsFields)
+	if c.GetType() == clusterv3.Cluster_EDS {
+		if err := overADS(c.GetEdsClusterConfig().GetEdsConfig()); err != nil {
+			p.addf("eds_cluster_config", "%v", err)
+		}
+	}
+	r := clusterResource{
+		cfg: upstream.Config{
+			Name:           name,
+			ConnectTimeout: decodeDuration(&p, "connect_timeout", c.GetConnectTimeout()),
+			Protocol:       registry.ProtocolHTTP,
+		},
+		eds: c.GetEdsClusterConfig().GetServiceName(),
+	}
+	if r.eds == "" {
+		r.eds = name
+	}
+	if speaksHTTP2(&p, &c) {
+		r.cfg.Protocol = registry.ProtocolHTTP2
+		// Only our control plane tells the two apart.
+		meta := c.GetMetadata().GetFilterMetadata()["outrigger"].GetFields()
+		if meta["protocol"].GetStringValue() == string(registry.ProtocolGRPC) {
+			r.cfg.Protocol = registry.ProtocolGRPC
+		}
+	}
+	return r, p.err()
+}
+
+// speaksHTTP2 reads both forms in which a cluster says so.
+func speaksHTTP2(p *problems, c *clusterv3.Cluster) bool {
+	http2 := c.GetHttp2ProtocolOptions() != nil //nolint:staticcheck // the form of older servers
+	for key, body := range c.GetTypedExtensionProtocolOptions() {
+		at := "typed_extension_protocol_options"
+		if key != httpOptions {
+			p.addf(at, "%s is not supported", key)
+			continue
+		}
+		var o httpv3.HttpProtocolOptions
+		if err := unpack(body, &o); err != nil {
+			p.addf(at, "%v", err)
+			continue
+		}
+		p.check(at, &o, httpOptionsFields)
+		if e := o.GetExplicitHttpConfig(); e != nil {
+			p.check(at+".explicit_http_config", e, explicitHTTPFields)
+			http2 = http2 || e.GetHttp2ProtocolOptions() != nil
+		}
+	}
+	return http2
+}

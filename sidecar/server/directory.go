@@ -1,0 +1,311 @@
+package server
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/outrigger-mesh/outrigger/middleware"
+	"github.com/outrigger-mesh/outrigger/registry"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/route"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
+)
+
+// Bounds of the directory.
+const (
+	// discoveryWait is how long the first request to a service waits for the
+	// control plane to say what it is.
+	discoveryWait = 3 * time.Second
+	maxServices   = 4096
+	maxAliases    = 4 * maxServices
+)
+
+// directory is the outbound listener's dispatcher: the services that the app
+// calls, by the names that it calls them. A service is looked up at its first
+// request: what is called is known, and nothing else.
+//
+// The hot path reads one pointer to a map that does not change, and the
+// service's own pointer to its table.
+type directory struct {
+	namespace string
+	chains    *middleware.Chains
+	clusters  *upstream.Set
+	log       *slog.Logger
+	subscribe func(listener string) // nil: there is no control plane
+	connected func() bool
+	foreign   *passthrough // nil: what is no service is refused
+	ownPorts  map[string]bool
+
+	aliases atomic.Pointer[map[string]*service]
+
+	mu       sync.Mutex // held to change what follows, and aliases
+	services map[string]*service
+}
+
+// service is one service and port, whether the control plane knows it or not.
+type service struct {
+	name   string // name.namespace:port
+	static bool
+	table  atomic.Pointer[route.Table] // nil while it is not known, or does not exist
+	told   chan struct{}               // closed once the control plane has said something of it
+	once   sync.Once
+}
+
+func newDirectory(namespace string, chains *middleware.Chains, clusters *upstream.Set, log *slog.Logger) *directory {
+	d := &directory{
+		namespace: namespace, chains: chains, clusters: clusters, log: log,
+		services: map[string]*service{},
+	}
+	d.aliases.Store(&map[string]*service{})
+	return d
+}
+
+// Chain is proxy.Dispatcher's.
+func (d *directory) Chain() middleware.Handler { return d.chains.Request }
+
+// Match is proxy.Dispatcher's.
+func (d *directory) Match(x *middleware.Exchange) *middleware.Target {
+	var buf [128]byte
+	key := lower(buf[:0], x.Request.Authority)
+	s := (*d.aliases.Load())[string(key)]
+	if s == nil {
+		if s = d.lookup(string(key)); s == nil {
+			return d.unknown(x, string(key))
+		}
+	}
+	table := s.table.Load()
+	if table == nil {
+		if table = d.wait(x, s); table == nil {
+			return d.missing(x, s, string(key))
+		}
+	}
+	var host [128]byte
+	return table.Match(route.Host(host[:0], x.Request.Authority), &x.Request)
+}
+
+func lower(buf, b []byte) []byte {
+	for _, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		buf = append(buf, c)
+	}
+	return buf
+}
+
+// lookup finds the service that an authority names, or makes it, so that it is
+// asked for; nil where the authority cannot be a service's name.
+func (d *directory) lookup(authority string) *service {
+	name, port, ok := d.parse(authority)
+	if !ok {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	key := name.PortName(port)
+	s := d.services[key]
+	if s == nil {
+		if d.subscribe == nil || len(d.services) >= maxServices && !d.forgetOne() {
+			return nil
+		}
+		s = &service{name: key, told: make(chan struct{})}
+		d.services[key] = s
+	}
+	d.alias(authority, s)
+	return s
+}
+
+// parse reads name, name.namespace and either with a port, as an app writes
+// them.
+func (d *directory) parse(authority string) (registry.ServiceName, uint16, bool) {
+	host, portText, withPort := strings.Cut(authority, ":")
+	port := uint64(registry.DefaultPort)
+	if withPort {
+		var err error
+		if port, err = strconv.ParseUint(portText, 10, 16); err != nil || port == 0 {
+			return registry.ServiceName{}, 0, false
+		}
+	}
+	name, namespace, withNamespace := strings.Cut(strings.TrimSuffix(host, "."), ".")
+	if !withNamespace {
+		namespace = d.namespace
+	}
+	if registry.CheckName(name) != nil || registry.CheckName(namespace) != nil {
+		return registry.ServiceName{}, 0, false
+	}
+	return registry.ServiceName{Namespace: namespace, Name: name}, uint16(port), true
+}
+
+// alias makes the authority known to the hot path. d.mu is held.
+func (d *directory) alias(authority string, s *service) {
+	old := *d.aliases.Load()
+	if old[authority] == s || len(old) >= maxAliases {
+		return
+	}
+	next := make(map[string]*service, len(old)+1)
+	for k, v := range old {
+		next[k] = v
+	}
+	next[authority] = s
+	d.aliases.Store(&next)
+}
+
+// forgetOne makes room by forgetting a service that does not exist, with its
+// aliases. d.mu is held.
+func (d *directory) forgetOne() bool {
+	for key, s := range d.services {
+		if s.static || s.table.Load() != nil {
+			continue
+		}
+		delete(d.services, key)
+		next := map[string]*service{}
+		for k, v := range *d.aliases.Load() {
+			if v != s {
+				next[k] = v
+			}
+		}
+		d.aliases.Store(&next)
+		return true
+	}
+	return false
+}
+
+// addStatic makes a service of the configuration file's.
+func (d *directory) addStatic(name registry.ServiceName, port uint16, c *upstream.Cluster) error {
+	key := name.PortName(port)
+	s := &service{name: key, static: true, told: make(chan struct{})}
+	table, err := route.Compile(&route.Config{Name: key, VirtualHosts: []route.VirtualHost{{
+		Name: key, Domains: []string{"*"},
+		Routes: []route.Route{{Name: "static", Clusters: []route.WeightedCluster{{Name: c.Name(), Weight: 1}}}},
+	}}}, d.builder(key, func(string) middleware.Picker { return c }))
+	if err != nil {
+		return err
+	}
+	s.set(table)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.services[key] = s
+	return nil
+}
+
+func (d *directory) builder(service string, cluster func(string) middleware.Picker) route.Builder {
+	return route.Builder{
+		Listener: middleware.Outbound, Service: service, Cluster: cluster,
+		Try: d.chains.Try, Policy: d.chains.Policy,
+	}
+}
+
+func (s *service) set(t *route.Table) {
+	s.table.Store(t)
+	s.once.Do(func() { close(s.told) })
+}
+
+// setRoutes takes what the control plane says of a service; nil: there is none.
+func (d *directory) setRoutes(name string, c *route.Config, cluster func(string) middleware.Picker) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.services[name]
+	if s == nil || s.static {
+		return
+	}
+	if c == nil {
+		s.set(nil)
+		return
+	}
+	table, err := route.Compile(c, d.builder(name, cluster))
+	if err != nil { // the xds room has validated it: a defect
+		d.log.Error("routes not taken, the last ones stay", "service", name, "error", err)
+		return
+	}
+	s.set(table)
+}
+
+// wait asks for the service and waits until the control plane has spoken.
+func (d *directory) wait(x *middleware.Exchange, s *service) *route.Table {
+	if s.static || d.subscribe == nil {
+		return s.table.Load()
+	}
+	d.subscribe(s.name)
+	select {
+	case <-s.told: // it had said before that there is none
+		return s.table.Load()
+	default:
+	}
+	timer := time.NewTimer(discoveryWait)
+	defer timer.Stop()
+	select {
+	case <-s.told:
+	case <-timer.C:
+	case <-x.Context().Done():
+	}
+	return s.table.Load()
+}
+
+// missing is the target for a service that has no table.
+func (d *directory) missing(x *middleware.Exchange, s *service, authority string) *middleware.Target {
+	select {
+	case <-s.told:
+		return d.unknown(x, authority)
+	default:
+	}
+	message := fmt.Sprintf("the control plane has not said within %s what %s is", discoveryWait, s.name)
+	if d.connected != nil && !d.connected() {
+		message = fmt.Sprintf("%s is not known yet, and the control plane cannot be reached: is it running at discovery.xds.server?", s.name)
+	}
+	return d.refuse(http.StatusServiceUnavailable, middleware.ReasonDiscovery, message)
+}
+
+// unknown is the target for what is no service of the mesh.
+func (d *directory) unknown(x *middleware.Exchange, authority string) *middleware.Target {
+	switch {
+	case authority == "":
+		return d.refuse(http.StatusBadRequest, middleware.ReasonUnknownHost, "the request names no host: send the service's name as Host")
+	case d.foreign != nil && d.ownPorts[authority]:
+		return d.refuse(http.StatusLoopDetected, middleware.ReasonLoop, "this is the sidecar's own address: send the service's name as Host")
+	case d.foreign != nil:
+		return d.foreign.target(x, authority)
+	}
+	hint := "name it under upstreams in sidecar.yaml, or set discovery.xds to ask a control plane"
+	if d.subscribe != nil {
+		hint = "register an instance of it, declare it as a MeshService, or set outbound.unknown to passthrough for hosts outside the mesh"
+	}
+	return d.refuse(http.StatusNotFound, middleware.ReasonUnknownHost, fmt.Sprintf("%q is no service of the mesh: %s", authority, hint))
+}
+
+func (d *directory) refuse(status int, reason middleware.Reason, message string) *middleware.Target {
+	return route.Refusal(&middleware.Route{Listener: middleware.Outbound}, status, reason, message)
+}
+
+// ServiceStatus is a service in the admin's dump.
+type ServiceStatus struct {
+	Name   string `json:"name"`
+	Source string `json:"source"` // static or xds
+	State  string `json:"state"`  // known, absent or pending
+}
+
+func (d *directory) status() any {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := []ServiceStatus{}
+	for _, s := range d.services {
+		st := ServiceStatus{Name: s.name, Source: "xds", State: "known"}
+		if s.static {
+			st.Source = "static"
+		}
+		if s.table.Load() == nil {
+			st.State = "pending"
+			select {
+			case <-s.told:
+				st.State = "absent"
+			default:
+			}
+		}
+		list = append(list, st)
+	}
+	return sorted(list, func(s ServiceStatus) string { return s.Name })
+}

@@ -1,0 +1,63 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/proxy"
+)
+
+// deregisterTimeout bounds how long a registry may hold the end up.
+const deregisterTimeout = 3 * time.Second
+
+// serve runs a proxy on its listener; when it is to stop, it drains. leave, if
+// any, comes first: what makes callers go elsewhere.
+func (s *Server) serve(p *proxy.Server, ln net.Listener, leave func()) func(context.Context) error {
+	return func(ctx context.Context) error {
+		failed := make(chan error, 1)
+		go func() { failed <- p.Serve(ln) }()
+		select {
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+		}
+		if leave != nil {
+			leave()
+			p.Drain()
+			pause(s.config.Drain.Delay)
+		}
+		end, cancel := context.WithTimeout(context.Background(), s.config.Drain.Timeout)
+		defer cancel()
+		err := p.Shutdown(end)
+		var aborted *proxy.AbortedError
+		if errors.As(err, &aborted) {
+			s.o.Logger.Warn("drain cut short", "listener", aborted.Listener, "connections", aborted.Connections, "after", s.config.Drain.Timeout)
+			err = nil
+		}
+		return errors.Join(err, <-failed)
+	}
+}
+
+// leave makes the mesh send no new requests here: readiness goes, and the app
+// is deregistered. It may be called more than once.
+func (s *Server) leave() {
+	s.draining.Store(true)
+	if s.registrar == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), deregisterTimeout)
+	defer cancel()
+	if err := s.registrar.Deregister(ctx); err != nil {
+		s.o.Logger.Warn("not deregistered: callers find out when the registration's time is over", "error", err)
+		return
+	}
+	s.o.Logger.Info("deregistered")
+}
+
+func pause(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	<-t.C
+}

@@ -1,0 +1,49 @@
+package server
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"syscall"
+)
+
+// listeners are the bound sockets, by the configuration key that names them.
+type listeners map[string]net.Listener
+
+// bind binds the address for the key; an empty address is a listener that is
+// off. The error names key and address.
+func (l listeners) bind(key, address string) error {
+	if address == "" {
+		return nil
+	}
+	ln, err := net.Listen("tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%s: %s is in use by another program: stop it, or set %s to another port", key, address, key)
+	case err != nil:
+		return fmt.Errorf("%s: cannot listen on %s: %w", key, address, err)
+	}
+	l[key] = ln
+	return nil
+}
+
+func (l listeners) close() {
+	for _, ln := range l {
+		_ = ln.Close()
+	}
+}
+
+// address is what was bound for the key, empty where it is off.
+func (l listeners) address(key string) string {
+	if ln := l[key]; ln != nil {
+		return ln.Addr().String()
+	}
+	return ""
+}
+
+func sorted[T any](list []T, key func(T) string) []T {
+	slices.SortFunc(list, func(a, b T) int { return cmp.Compare(key(a), key(b)) })
+	return list
+}

@@ -1,0 +1,59 @@
+package server
+
+import (
+	"net"
+	"strings"
+	"sync"
+
+	"github.com/outrigger-mesh/outrigger/middleware"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
+)
+
+// maxForeign bounds the hosts outside the mesh that connections are kept for.
+const maxForeign = 1024
+
+// passthrough sends requests for hosts that are no service of the mesh where
+// they ask to go.
+type passthrough struct {
+	chains   *middleware.Chains
+	clusters *upstream.Set
+
+	mu      sync.Mutex
+	targets map[string]*middleware.Target
+}
+
+func newPassthrough(chains *middleware.Chains, clusters *upstream.Set) *passthrough {
+	return &passthrough{chains: chains, clusters: clusters, targets: map[string]*middleware.Target{}}
+}
+
+func (p *passthrough) target(_ *middleware.Exchange, authority string) *middleware.Target {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.targets[authority]; t != nil {
+		return t
+	}
+	if len(p.targets) >= maxForeign {
+		for old := range p.targets { // any: its connections close as they become free
+			delete(p.targets, old)
+			p.clusters.Remove(foreignCluster(old))
+			break
+		}
+	}
+	address := authority
+	if _, _, err := net.SplitHostPort(authority); err != nil {
+		address = net.JoinHostPort(strings.Trim(authority, "[]"), "80")
+	}
+	c := p.clusters.Put(upstream.Config{Name: foreignCluster(authority)})
+	c.SetEndpoints([]upstream.EndpointConfig{{Address: address}})
+	t := &middleware.Target{
+		// Not the authority: its values have no bound, and this is a label.
+		Route:  &middleware.Route{Listener: middleware.Outbound, Service: "passthrough", Name: "passthrough"},
+		Pick:   func(*middleware.Exchange) (middleware.Picker, error) { return c, nil },
+		Try:    p.chains.Try,
+		Policy: p.chains.Policy,
+	}
+	p.targets[authority] = t
+	return t
+}
+
+func foreignCluster(authority string) string { return "passthrough/" + authority }
