@@ -45,7 +45,7 @@ upstreams:
 				`sidecar.yaml:3:3: app: unknown key "adress", did you mean "address"?`,
 				`sidecar.yaml:4:38: app.health.interval: expected a duration`,
 				`sidecar.yaml:5:20: listen.outbound: "localhost" has no port`,
-				`sidecar.yaml:7:23: upstreams.users.endpoints[0]: "127.0.0.1" has no port`,
+				`sidecar.yaml:7:23: upstreams.users.endpoints[0].address: "127.0.0.1" has no port`,
 			},
 		},
 		{
@@ -67,14 +67,14 @@ discovery: {xds: {server: 127.0.0.1:18000}}
 		{
 			name: "middleware in a file of its own", program: "sidecar", file: "conf/sidecar.yaml",
 			files: map[string]string{
-				"conf/sidecar.yaml": "middleware: middleware.yaml\n",
+				"conf/sidecar.yaml": "upstreams: {echo: {endpoints: [127.0.0.1:9000]}}\nmiddleware: middleware.yaml\n",
 				"conf/middleware.yaml": `outbound: [accesslog, metrix, {retry: {attempts: many}}]
 inbuond: [accesslog]
 `,
 			},
 			want: []string{
-				`conf/middleware.yaml:1:23: `,
-				`conf/middleware.yaml:1:`,
+				`conf/middleware.yaml:1:23: unknown middleware "metrix"; known: accesslog, metrics, requestid, retry`,
+				`conf/middleware.yaml:1:50: outbound[2].retry.attempts: expected an integer`,
 				`conf/middleware.yaml:2:1: unknown key "inbuond", did you mean "inbound"?`,
 			},
 		},

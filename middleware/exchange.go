@@ -68,6 +68,7 @@ type Exchange struct {
 	local     localReply
 	reason    Reason
 	requestID []byte
+	trace     Trace
 	done      []Doner
 	slots     slots
 	attempts  []*Attempt
@@ -87,7 +88,7 @@ type Exchange struct {
 
 // NewExchange makes an exchange for the engine's wire.
 func NewExchange(w Wire) *Exchange {
-	x := &Exchange{wire: w, Logger: slog.Default()}
+	x := &Exchange{wire: w, Logger: slog.New(slog.DiscardHandler)}
 	x.Response = &x.local.response
 	return x
 }
@@ -112,6 +113,7 @@ func (x *Exchange) Reset() bool {
 	x.Response = &x.local.response
 	x.Start, x.target, x.rerouted, x.hedged, x.served, x.reason = time.Time{}, nil, false, false, false, ReasonNone
 	x.requestID = x.requestID[:0]
+	x.trace = Trace{}
 	x.done = x.done[:0]
 	x.attempts = x.attempts[:0]
 	x.idle = 0

@@ -44,7 +44,8 @@ type builder func(Env) (Parts, error)
 
 // NewKind makes a kind. defaults gives a configuration with every default set;
 // the file's values are decoded strictly over it, then a Validate() error
-// method of C is called, which says by FieldError what is wrong and where.
+// method of C is called, which says by FieldError what is wrong and where. The
+// keys id, off, before and after are not C's: they are every entry's own.
 // build makes the parts; it starts nothing.
 func NewKind[C any](name string, defaults func() C, build func(C, Env) (Parts, error)) Kind {
 	return Kind{

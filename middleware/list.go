@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,11 +11,43 @@ import (
 )
 
 // Lists is the content of a middleware file: for each direction the entries in
-// the order in which they run. A gateway runs Gateway in place of Inbound.
+// the order in which they run, and what is different for single services. A
+// gateway runs Gateway in place of Inbound.
 type Lists struct {
 	Inbound  List
 	Outbound List
 	Gateway  List
+	// Services are the services that have lists of their own, by the name that
+	// the file gives them.
+	Services map[string]ServiceLists
+}
+
+// ServiceLists is the lists of one service, merged over the direction's.
+type ServiceLists struct {
+	Pos      conf.Pos // of the service's name in the file
+	Inbound  List
+	Outbound List
+}
+
+// For is the list of a direction, for the service of that name; the empty name,
+// and one that the file does not know, get the direction's own.
+func (l Lists) For(direction, service string) List {
+	own, known := l.Services[service]
+	switch direction {
+	case Inbound:
+		if known {
+			return own.Inbound
+		}
+		return l.Inbound
+	case Outbound:
+		if known {
+			return own.Outbound
+		}
+		return l.Outbound
+	case Gateway:
+		return l.Gateway
+	}
+	return nil
 }
 
 // List is the entries of one chain.
@@ -24,13 +57,11 @@ type List []Entry
 type Entry struct {
 	ID   string
 	Kind string
-	Pos  conf.Pos
+	Pos  conf.Pos // where it stands; of a merged entry, in the service's list
+	Base conf.Pos // of a merged entry: where it stands in the direction's list
 
 	build builder
 }
-
-// reserved are the keys of an entry that are not its kind's.
-var reserved = []string{"id", "off"}
 
 // ParseLists decodes a middleware file. All its errors are returned at once.
 func ParseLists(n conf.Node, kinds []Kind) (Lists, error) {
@@ -38,89 +69,58 @@ func ParseLists(n conf.Node, kinds []Kind) (Lists, error) {
 		Inbound  conf.Node
 		Outbound conf.Node
 		Gateway  conf.Node
+		Services conf.Node
 	}
-	errs := []error{n.Decode(&raw)}
-	var lists Lists
-	for node, list := range map[*conf.Node]*List{&raw.Inbound: &lists.Inbound, &raw.Outbound: &lists.Outbound, &raw.Gateway: &lists.Gateway} {
-		parsed, err := ParseList(*node, kinds)
-		errs = append(errs, err)
-		*list = parsed
-	}
-	return lists, conf.Join(errs...)
+	err := n.Decode(&raw)
+	inbound, err1 := parseList(raw.Inbound, kinds)
+	outbound, err2 := parseList(raw.Outbound, kinds)
+	gateway, err3 := parseList(raw.Gateway, kinds)
+	lists := Lists{Inbound: inbound.list(), Outbound: outbound.list(), Gateway: gateway.list()}
+	services, err4 := parseServices(raw.Services, kinds, inbound, outbound)
+	lists.Services = services
+	return lists, conf.Join(err, err1, err2, err3, err4)
 }
 
 // ParseList decodes one list: each entry is the name of a kind, or a map of one
 // name to its configuration. The keys id (another name for the entry, so that a
 // kind can stand twice) and off (true leaves it out) are understood for every
-// kind.
+// kind; before and after (the id of another entry) in a service's list only.
 func ParseList(n conf.Node, kinds []Kind) (List, error) {
-	if n.IsZero() || n.Kind() == conf.Null {
-		return nil, nil
+	parsed, err := parseList(n, kinds)
+	return parsed.list(), err
+}
+
+// parsedList is a list with what is needed to lay another one over it: the
+// entries that are off, too, and what each was decoded from.
+type parsedList []parsedEntry
+
+// list is what runs.
+func (p parsedList) list() List {
+	var l List
+	for _, e := range p {
+		if !e.off && !e.bad {
+			l = append(l, e.Entry)
+		}
 	}
-	if n.Kind() != conf.List {
-		return nil, conf.Join(n.Errorf("expected a list of middleware, found %s", n.Kind()))
-	}
-	var list List
-	var errs []error
-	ids := map[string]conf.Pos{}
-	for _, item := range n.Items() {
-		e, off, err := parseEntry(item, kinds)
-		if err != nil {
-			errs = append(errs, err)
-			continue
+	return l
+}
+
+func (p parsedList) index(id string) int {
+	return slices.IndexFunc(p, func(e parsedEntry) bool { return e.ID == id })
+}
+
+func parseList(n conf.Node, kinds []Kind) (parsedList, error) {
+	raw, err := readList(n, kinds)
+	errs := []error{err}
+	var list parsedList
+	for _, e := range raw {
+		if !e.place.IsZero() {
+			errs = append(errs, e.place.Errorf("%s: places what a service adds to a list; here the order of the file counts", e.place.Path()))
 		}
-		if first, twice := ids[e.ID]; twice {
-			errs = append(errs, item.Errorf("middleware %q stands here a second time (first at %s): give one of them an id of its own", e.ID, first))
-			continue
-		}
-		ids[e.ID] = e.Pos
-		if !off {
-			list = append(list, e)
-		}
+		errs = append(errs, e.decode(kinds))
+		list = append(list, e)
 	}
 	return list, conf.Join(errs...)
-}
-
-func parseEntry(item conf.Node, kinds []Kind) (e Entry, off bool, err error) {
-	e.Pos = item.Pos()
-	var config conf.Node
-	switch item.Kind() {
-	case conf.String:
-		e.Kind = item.Text()
-	case conf.Map:
-		fields := item.Fields()
-		if len(fields) != 1 {
-			return e, false, item.Errorf("expected one middleware with its configuration, found %d keys: write each as a list entry of its own", len(fields))
-		}
-		e.Kind, config = fields[0].Key, fields[0].Value
-	default:
-		return e, false, item.Errorf("expected the name of a middleware, or a map of its name to its configuration, found %s", item.Kind())
-	}
-	i := slices.IndexFunc(kinds, func(k Kind) bool { return k.Name == e.Kind })
-	if i < 0 {
-		return e, false, item.Errorf("unknown middleware %q; known: %s", e.Kind, names(kinds))
-	}
-	common := struct {
-		ID  string
-		Off bool
-	}{ID: e.Kind}
-	own, rest := config.Split(reserved...)
-	err1 := own.Decode(&common)
-	build, err2 := kinds[i].decode(rest)
-	if err := conf.Join(err1, err2); err != nil {
-		return e, false, err
-	}
-	e.ID, e.build = common.ID, build
-	return e, common.Off, nil
-}
-
-func names(kinds []Kind) string {
-	var all []string
-	for _, k := range kinds {
-		all = append(all, k.Name)
-	}
-	slices.Sort(all)
-	return strings.Join(all, ", ")
 }
 
 // Chains is a list that was built: one chain for each stage, and the policy.
@@ -173,4 +173,17 @@ func (l List) Build(e Env) (*Chains, error) {
 		c.Policy = policies
 	}
 	return c, errors.Join(errs...)
+}
+
+// unknownKind is what is said of a name that is no kind's.
+func unknownKind(item conf.Node, name string, kinds []Kind) error {
+	all := make([]string, 0, len(kinds))
+	for _, k := range kinds {
+		all = append(all, k.Name)
+	}
+	slices.SortFunc(all, cmp.Compare)
+	if near := conf.Nearest(name, all); near != "" {
+		return item.Errorf("unknown middleware %q, did you mean %q? known: %s", name, near, strings.Join(all, ", "))
+	}
+	return item.Errorf("unknown middleware %q; known: %s", name, strings.Join(all, ", "))
 }

@@ -41,8 +41,8 @@ func testKinds(built *[]string) []Kind {
 			note(e)
 			return Parts{Request: request, Try: TryFunc(func(a *Attempt, next TryHandler) error { return next.Try(a) })}, nil
 		}),
-		NewKind("again", func() struct{ After time.Duration } { return struct{ After time.Duration }{} }, func(c struct{ After time.Duration }, _ Env) (Parts, error) {
-			return Parts{Policy: fixedPolicy{c.After > 0, c.After}}, nil
+		NewKind("again", func() struct{ Pause time.Duration } { return struct{ Pause time.Duration }{} }, func(c struct{ Pause time.Duration }, _ Env) (Parts, error) {
+			return Parts{Policy: fixedPolicy{c.Pause > 0, c.Pause}}, nil
 		}),
 		NewKind("empty", func() struct{} { return struct{}{} }, func(struct{}, Env) (Parts, error) { return Parts{}, nil }),
 	}
@@ -63,7 +63,7 @@ func TestListsKeepTheOrderOfTheFile(t *testing.T) {
 inbound: [log, {limit: {rate: 5}}, {limit: {id: second, burst: 1}}, {log: {id: quiet, off: true}}]
 outbound:
   - limit:
-  - again: {after: 1s}
+  - again: {pause: 1s}
 gateway: []
 `, &built)
 	if err != nil {
@@ -194,7 +194,7 @@ func TestSeveralPoliciesAreAskedTogether(t *testing.T) {
 }
 
 func TestBuildJoinsPolicies(t *testing.T) {
-	lists, err := parseLists(t, "outbound: [{again: {after: 2s}}, {again: {id: sooner, after: 1s}}]", new([]string))
+	lists, err := parseLists(t, "outbound: [{again: {pause: 2s}}, {again: {id: sooner, pause: 1s}}]", new([]string))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,8 @@ func (x *Exchange) ReplyMessage(status int, reason Reason, message string) error
 	r := &x.local.response
 	x.Response = r
 	r.Status = status
-	t := append(x.local.text, `{"error":`...)
+	t := x.local.text
+	t = append(t, `{"error":`...)
 	t = appendJSON(t, message)
 	t = append(t, `,"reason":`...)
 	t = appendJSON(t, string(reason))

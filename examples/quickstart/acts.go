@@ -101,6 +101,10 @@ func (a *acts) killInstance(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	tries, err := s.Attempts(ctx)
+	if err != nil {
+		return err
+	}
 	out.say("Steady traffic, %d requests a second. In the middle of it SIGKILL for users-1, the app and its sidecar.", rate)
 	traffic := lab.StartTraffic(ctx, s.Load(rate))
 	if err := sent(ctx, traffic, rate); err != nil {
@@ -115,6 +119,11 @@ func (a *acts) killInstance(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	again, err := a.again(ctx, tries, res)
+	if err != nil {
+		return err
+	}
+	out.say("The sidecar of orders tried %d requests again on users-2: what it knows still names users-1 until its lease runs out.", again)
 	a.allAnswered(res)
 	a.countedOnce(res, got)
 	out.check(got["users-2"] == res.By["users-2"], "users-2 counted the requests it answered, each once",
@@ -220,6 +229,10 @@ func (a *acts) leave(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	tries, err := s.Attempts(ctx)
+	if err != nil {
+		return err
+	}
 	traffic := lab.StartTraffic(ctx, s.Load(rate))
 	if err := sent(ctx, traffic, rate); err != nil {
 		return err
@@ -246,6 +259,11 @@ func (a *acts) leave(ctx context.Context) error {
 	// A lease that ran out would have taken 15 s.
 	out.check(gone == nil && took < 5*time.Second, "it was deregistered, not merely lost", "gone from the endpoints after %s%s", took, because(gone))
 	out.check(sidecarErr == nil && appErr == nil, "sidecar and app ended by themselves", "exit codes 0%s%s", because(sidecarErr), because(appErr))
+	again, err := a.again(ctx, tries, res)
+	if err != nil {
+		return err
+	}
+	out.check(again == 0, "nobody was sent to it in vain", "%d requests had to be tried again", again)
 	a.allAnswered(res)
 	a.countedOnce(res, got)
 	return nil

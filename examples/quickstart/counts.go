@@ -53,6 +53,13 @@ func (a *acts) countedOnce(res lab.Result, got map[string]int) {
 	a.out.check(got["orders-1"] == res.Sent, "orders counted each request once", "%d sent, %d counted", res.Sent, got["orders-1"])
 }
 
+// again is how many second tries at users the requests of res took, since there
+// had been so many tries.
+func (a *acts) again(ctx context.Context, tries int, res lab.Result) (int, error) {
+	now, err := a.shop.Attempts(ctx)
+	return now - tries - res.Answered, err
+}
+
 // counts asks apps how many requests they have served.
 func (a *acts) counts(ctx context.Context, names ...string) (map[string]int, error) {
 	counts := map[string]int{}

@@ -128,7 +128,13 @@ func show(ctx context.Context, s *shop.Shop, out *report, python string, once bo
 	if python == "" {
 		out.say("Python 3 is not installed here: the users service runs as its Go twin.")
 	}
+	if s.Second() {
+		out.say("Another quickstart runs on this machine: this one keeps off the default ports.")
+	}
 	for _, m := range s.Moved() {
+		if s.Second() {
+			break // all of them
+		}
 		out.say("%s is taken: %s listens at %s instead.", m.From, m.Key, m.To)
 	}
 	a := acts{shop: s, out: out}

@@ -29,6 +29,9 @@ const (
 	faint = "2"
 )
 
+// widest is how much of a line is quoted, in bytes.
+const widest = 300
+
 func newReport(f *os.File) *report {
 	st, err := f.Stat()
 	return &report{
@@ -63,7 +66,11 @@ func (r *report) say(format string, args ...any) {
 // quote shows what a program said.
 func (r *report) quote(text string) {
 	for line := range strings.Lines(strings.TrimSpace(text)) {
-		r.print(r.paint(faint, "   | "+strings.TrimRight(line, "\n")))
+		line = strings.TrimRight(line, "\n")
+		if len(line) > widest {
+			line = line[:widest] + "…"
+		}
+		r.print(r.paint(faint, "   | "+line))
 	}
 }
 
@@ -88,23 +95,22 @@ func (r *report) fatal(err error) {
 	}
 }
 
-// explain shows the ends of the logs that may tell why something failed.
+// explain shows the ends of the logs that may tell why something failed: of the
+// process that is to blame, if one is, else a few lines of each.
 func (r *report) explain(s *shop.Shop) {
-	logs := r.culprits
-	for _, p := range s.Processes() {
-		if p != nil && len(r.culprits) == 0 {
-			logs = append(logs, p)
-		}
+	logs, lines := r.culprits, 15
+	if len(logs) == 0 {
+		logs, lines = s.Processes(), 4
 	}
 	seen := map[string]bool{}
 	for _, p := range logs {
-		if seen[p.Log] {
+		if p == nil || seen[p.Log] {
 			continue
 		}
 		seen[p.Log] = true
 		r.print("")
 		r.print(r.paint(bold, "The end of "+p.Log+":"))
-		r.quote(p.Tail(12))
+		r.quote(p.Tail(lines))
 	}
 }
 

@@ -38,7 +38,7 @@ func TestRoundRobinTakesEachByItsWeight(t *testing.T) {
 	runs := 0
 	for range 100 {
 		e, _ := b.Pick(nil)
-		if e.Key == last && e.Key == "b" {
+		if last == "b" && e.Key == "b" {
 			runs++
 		}
 		last = e.Key

@@ -11,7 +11,6 @@
 package metrics
 
 import (
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,8 +42,8 @@ type Metrics struct {
 	inFlight   prometheus.Gauge
 	tries      *middleware.Slot[*routeSeries]
 
-	routes atomic.Pointer[map[*middleware.Route]*routeSeries] // not changed, but replaced
-	mu     sync.Mutex                                         // held by who replaces it
+	routes sync.Map // of *middleware.Route to *routeSeries
+	cached atomic.Int64
 }
 
 // maxCachedRoutes bounds what is remembered of route tables that were replaced.
@@ -56,14 +55,12 @@ var (
 )
 
 func newMetrics(c *collectors, direction string) *Metrics {
-	m := &Metrics{
+	return &Metrics{
 		collectors: c,
 		direction:  direction,
 		inFlight:   c.inFlight.WithLabelValues(direction),
 		tries:      middleware.NewSlot[*routeSeries](),
 	}
-	m.routes.Store(&map[*middleware.Route]*routeSeries{})
-	return m
 }
 
 // Wrap makes the handler of the request stage.
@@ -76,22 +73,15 @@ func (m *Metrics) WrapTry(next middleware.TryHandler) middleware.TryHandler {
 
 // series is what belongs to the route; nil is that of requests without one.
 func (m *Metrics) series(r *middleware.Route) *routeSeries {
-	if s, ok := (*m.routes.Load())[r]; ok {
-		return s
+	if s, ok := m.routes.Load(r); ok {
+		return s.(*routeSeries) //nolint:forcetypeassert // nothing else is stored
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	old := *m.routes.Load()
-	if s, ok := old[r]; ok {
-		return s
-	}
-	all := make(map[*middleware.Route]*routeSeries, len(old)+1)
-	if len(old) < maxCachedRoutes {
-		maps.Copy(all, old)
+	if m.cached.Add(1) > maxCachedRoutes {
+		m.cached.Store(1)
+		m.routes.Clear()
 	}
 	s := m.collectors.route(m.direction, r)
-	all[r] = s
-	m.routes.Store(&all)
+	m.routes.Store(r, s)
 	return s
 }
 

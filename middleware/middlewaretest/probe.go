@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
 )
@@ -133,8 +134,12 @@ func (l *ledger) close(t testing.TB, place string, e *entry) {
 	e.done++
 }
 
-// check runs when the engine has ended.
+// check runs when the engine has ended. A try that lost may still be on its way
+// to its end.
 func (l *ledger) check(t testing.TB) {
+	for deadline := time.Now().Add(patience); !l.closed() && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.entries {
@@ -142,6 +147,13 @@ func (l *ledger) check(t testing.TB) {
 			t.Errorf("%s: entered once, told the end %d times", e.place, e.done)
 		}
 	}
+}
+
+// closed reports whether every entry was told its end.
+func (l *ledger) closed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !slices.ContainsFunc(l.entries, func(e *entry) bool { return e.done == 0 })
 }
 
 // request is the ledger in the request stage, under the name of its place.

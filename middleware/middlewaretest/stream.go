@@ -73,6 +73,7 @@ type stream struct {
 	mu       sync.Mutex // guards what follows; taken after the exchange's lock
 	cause    error
 	headSent bool
+	broken   bool // interrupted after the head
 }
 
 func newStream(m *memory, req *http.Request) *stream {
@@ -93,6 +94,14 @@ func (s *stream) abort(cause error) {
 	}
 }
 
+// detach takes the client's hold on the exchange away.
+func (s *stream) detach() {
+	s.unwatch()
+	s.attached.Lock()
+	defer s.attached.Unlock()
+	s.x = nil
+}
+
 // interrupt ends every blocked read and write.
 func (s *stream) interrupt(cause error) {
 	s.mu.Lock()
@@ -102,6 +111,7 @@ func (s *stream) interrupt(cause error) {
 		_ = s.sending.CloseWithError(cause)
 	}
 	if s.headSent {
+		s.broken = true
 		_ = s.outgoing.CloseWithError(cause)
 	}
 }
@@ -138,10 +148,7 @@ func (s *stream) run() {
 	if s.idleTime != nil {
 		s.idleTime.Stop()
 	}
-	s.unwatch()
-	s.attached.Lock()
-	s.x = nil
-	s.attached.Unlock()
+	s.detach()
 	if s.upload != nil {
 		_ = s.upload.pipe.Close()
 		_ = s.req.Body.Close()
@@ -233,6 +240,7 @@ func (s *stream) respond(x *middleware.Exchange) error {
 		Body:          http.NoBody,
 	}
 	if bodyless(string(x.Request.Method), r.Status) || r.Body == nil {
+		s.detach()
 		s.result <- result{response: response}
 		return nil
 	}
@@ -250,6 +258,12 @@ func (s *stream) respond(x *middleware.Exchange) error {
 		return err
 	}
 	response.Trailer = toHTTP(&r.Trailer) // the client looks after the pipe's end
+	s.detach()                            // a client that leaves now has had everything
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken {
+		return s.cause
+	}
 	return s.outgoing.Close()
 }
 

@@ -107,11 +107,13 @@ func (c *call) end(cause error) {
 		c.failure = cause
 		close(c.ended)
 	})
-	c.cancel(cause)
+	// First the pipes: a handler that returns when its context is canceled must
+	// not make the response look whole.
 	_ = c.out.CloseWithError(cause)
 	if c.body != nil {
 		_ = c.bodyIn.CloseWithError(io.ErrUnexpectedEOF)
 	}
+	c.cancel(cause)
 }
 
 func (c *call) request() (*http.Request, error) {

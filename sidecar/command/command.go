@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/outrigger-mesh/outrigger/internal/conf"
 	"github.com/outrigger-mesh/outrigger/internal/run"
 	"github.com/outrigger-mesh/outrigger/internal/version"
 	"github.com/outrigger-mesh/outrigger/middleware"
@@ -83,12 +84,19 @@ func noArgs(c *cobra.Command, args []string) error {
 	return run.Usage(fmt.Errorf("%s takes no arguments, found %q", c.CommandPath(), args[0]))
 }
 
-func check(file string, stdout io.Writer, kinds []middleware.Kind) error {
+// load reads the configuration and the files that it names, and finds the
+// mistakes of all of them at once.
+func load(file string, kinds []middleware.Kind) (*config.Config, error) {
 	c, err := config.Load(file)
-	if err != nil {
-		return err
+	if c == nil {
+		return nil, err
 	}
-	if err := server.Check(c, kinds); err != nil {
+	return c, conf.Join(err, server.Check(c, kinds))
+}
+
+func check(file string, stdout io.Writer, kinds []middleware.Kind) error {
+	c, err := load(file, kinds)
+	if err != nil {
 		return err
 	}
 	for _, w := range c.Warnings() {
@@ -101,7 +109,7 @@ func check(file string, stdout io.Writer, kinds []middleware.Kind) error {
 }
 
 func serve(ctx context.Context, file string, stderr io.Writer, kinds []middleware.Kind) error {
-	c, err := config.Load(file)
+	c, err := load(file, kinds)
 	if err != nil {
 		return err
 	}
@@ -113,7 +121,7 @@ func serve(ctx context.Context, file string, stderr io.Writer, kinds []middlewar
 	level.Set(l)
 	log := run.NewLogger(stderr, c.Log.Format, level)
 	for _, w := range c.Warnings() {
-		log.Warn(w)
+		log.Warn("configuration", "warning", w)
 	}
 	s, err := server.New(c, server.Options{Kinds: kinds, Logger: log, Level: level, Version: version.String()})
 	if err != nil {

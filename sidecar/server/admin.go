@@ -22,14 +22,14 @@ func (s *Server) runAdmin(ctx context.Context) error {
 		Ready: s.notReady, Gatherer: s.metrics, Sources: s.sources(), Level: s.o.Level,
 		Drain: func() { go s.leave() }, Logger: s.component("admin"),
 	})
-	return admin.NewServer(ln, handler, s.o.Logger).Run(ctx)
+	return admin.NewServer(ln, handler, s.component("admin")).Run(ctx)
 }
 
 // runMetrics serves /metrics alone, for scrapers that must not reach the rest.
 func (s *Server) runMetrics(ln net.Listener) func(context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
-	return admin.NewServer(ln, mux, s.o.Logger).Run
+	return admin.NewServer(ln, mux, s.component("admin")).Run
 }
 
 // notReady says why this sidecar should get no traffic.

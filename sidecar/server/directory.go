@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -148,9 +149,7 @@ func (d *directory) alias(authority string, s *service) {
 		return
 	}
 	next := make(map[string]*service, len(old)+1)
-	for k, v := range old {
-		next[k] = v
-	}
+	maps.Copy(next, old)
 	next[authority] = s
 	d.aliases.Store(&next)
 }

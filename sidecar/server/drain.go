@@ -51,9 +51,7 @@ func (s *Server) leave() {
 	defer cancel()
 	if err := s.registrar.Deregister(ctx); err != nil {
 		s.o.Logger.Warn("not deregistered: callers find out when the registration's time is over", "error", err)
-		return
 	}
-	s.o.Logger.Info("deregistered")
 }
 
 func pause(d time.Duration) {

@@ -2,9 +2,10 @@
 // what a keeper of it must promise. The implementations stand in folders of
 // their own (bolt); storetest is the suite that all of them pass.
 //
-// What is kept is the nodes: who registered, for how long, and what. Nodes are
-// ephemeral state, outside of any revision: the newest word replaces the one
-// before. Heartbeats are never stored.
+// Two things are kept. Collections hold the objects that people and programs
+// apply, under revisions that only grow, with a bounded past. Nodes are who
+// registered, for how long, and what: ephemeral state, outside of any revision;
+// the newest word replaces the one before, and heartbeats are never stored.
 package store
 
 import (
@@ -43,10 +44,11 @@ type Node struct {
 	Instances []registry.Instance `json:"instances,omitempty"`
 }
 
-// Store keeps nodes. All methods may be called from any goroutine. A change is
-// durable when its method returned nil; when it returned an error it is not
-// known whether it was made.
+// Store keeps nodes and collections. All methods may be called from any
+// goroutine. A change is durable when its method returned nil; when it returned
+// an error it is not known whether it was made.
 type Store interface {
+	Collections
 	// Nodes are all nodes, in the order of their keys.
 	Nodes(ctx context.Context) ([]Node, error)
 	// PutNode stores n in place of what was known of its key.

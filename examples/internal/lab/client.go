@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,22 +43,34 @@ func Healthy(ctx context.Context, url string) error {
 	return err
 }
 
-// Metric is the value of a metric without labels among those that url answers.
-func Metric(ctx context.Context, url, name string) (float64, error) {
+// Metric is the sum of the series of one name among the metrics that url
+// answers: of those that have all of the labels, each given as name="value". It
+// is an error if there is none.
+func Metric(ctx context.Context, url, name string, labels ...string) (float64, error) {
 	body, err := get(ctx, url)
 	if err != nil {
 		return 0, err
 	}
+	sum, found := 0.0, false
 	for line := range strings.Lines(string(body)) {
-		if text, ok := strings.CutPrefix(line, name+" "); ok {
-			v, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
-			if err != nil {
-				return 0, fmt.Errorf("get %s: %s: %w", url, name, err)
-			}
-			return v, nil
+		rest, ok := strings.CutPrefix(line, name)
+		if !ok || rest[0] != ' ' && rest[0] != '{' {
+			continue
 		}
+		if slices.ContainsFunc(labels, func(l string) bool { return !strings.Contains(rest, l) }) {
+			continue
+		}
+		fields := strings.Fields(rest)
+		v, err := strconv.ParseFloat(fields[len(fields)-1], 64)
+		if err != nil {
+			return 0, fmt.Errorf("get %s: %s: %w", url, name, err)
+		}
+		sum, found = sum+v, true
 	}
-	return 0, fmt.Errorf("get %s: there is no metric %s", url, name)
+	if !found {
+		return 0, fmt.Errorf("get %s: there is no metric %s", url, name)
+	}
+	return sum, nil
 }
 
 func get(ctx context.Context, url string) ([]byte, error) {

@@ -302,13 +302,18 @@ func TestRequestsReadsAnAppsCount(t *testing.T) {
 	}
 }
 
-func TestMetricReadsOneValue(t *testing.T) {
+func TestMetricSumsTheSeriesOfOneName(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte("# HELP streams x\nstreams_total 9\nstreams 4\nstreams{a=\"b\"} 5\n"))
+		_, _ = w.Write([]byte("# HELP streams x\nstreams_total 9\nstreams 4\ntries{a=\"b c\"} 5\ntries{a=\"d\"} 1.5e1\n"))
 	}))
 	defer srv.Close()
-	if v, err := lab.Metric(t.Context(), srv.URL, "streams"); err != nil || v != 4 {
-		t.Errorf("%v, %v", v, err)
+	for name, want := range map[string]float64{"streams": 4, "streams_total": 9, "tries": 20} {
+		if v, err := lab.Metric(t.Context(), srv.URL, name); err != nil || v != want {
+			t.Errorf("%s = %v, %v; want %v", name, v, err, want)
+		}
+	}
+	if v, err := lab.Metric(t.Context(), srv.URL, "tries", `a="d"`); err != nil || v != 15 {
+		t.Errorf("one label: %v, %v; want 15", v, err)
 	}
 	if _, err := lab.Metric(t.Context(), srv.URL, "stream"); err == nil {
 		t.Error("no error for a metric that is not there")

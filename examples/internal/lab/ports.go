@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -22,7 +23,7 @@ const (
 // a sign to other programs that use this package, so that two that run at
 // once never give out the same port.
 type Ports struct {
-	sign net.Listener
+	sign io.Closer
 	next int
 	end  int
 }
@@ -32,8 +33,8 @@ func NewPorts() (*Ports, error) {
 	start := rand.IntN(blocks)
 	for i := range blocks {
 		port := firstBlock + (start+i)%blocks*blockSize
-		if ln, err := listen(port); err == nil {
-			return &Ports{sign: ln, next: port + 1, end: port + blockSize}, nil
+		if sign, err := Claim(address(port)); err == nil {
+			return &Ports{sign: sign, next: port + 1, end: port + blockSize}, nil
 		}
 	}
 	return nil, fmt.Errorf("no block of %d free ports from %d on", blockSize, firstBlock)
@@ -54,6 +55,16 @@ func (p *Ports) Take() (string, error) {
 // Close gives the block back.
 func (p *Ports) Close() error { return p.sign.Close() }
 
+// Claim holds addr open as a sign that what it stands for is taken, until it is
+// closed; an error if somebody else holds it.
+func Claim(addr string) (io.Closer, error) {
+	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("claim %s: %w", addr, err)
+	}
+	return ln, nil
+}
+
 // Free reports whether addr can be listened at just now.
 func Free(addr string) bool {
 	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
@@ -61,10 +72,6 @@ func Free(addr string) bool {
 		return false
 	}
 	return ln.Close() == nil
-}
-
-func listen(port int) (net.Listener, error) {
-	return new(net.ListenConfig).Listen(context.Background(), "tcp", address(port))
 }
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

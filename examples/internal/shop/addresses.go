@@ -1,7 +1,9 @@
 package shop
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 
@@ -31,6 +33,11 @@ var defaults = []struct{ key, addr string }{
 	{"users-3 admin", "127.0.0.1:15300"},
 }
 
+// defaultsSign is held open by the one shop on this machine that may use the
+// default addresses: those of processes that are started later are free for a
+// while, and two shops would both count on them.
+const defaultsSign = "127.0.0.1:15099"
+
 // Moved is an address that is not the default one.
 type Moved struct{ Key, From, To string }
 
@@ -39,22 +46,36 @@ type addresses struct {
 	by    map[string]string
 	moved []Moved
 	ports *lab.Ports
+	sign  io.Closer // of the default addresses; nil where they are left alone
 }
 
-// newAddresses takes the default addresses where they are free, others where
-// they are not, and only others where alone says that defaults are not wanted.
+func (a *addresses) close() error {
+	err := a.ports.Close()
+	if a.sign != nil {
+		err = errors.Join(err, a.sign.Close())
+	}
+	return err
+}
+
+// newAddresses takes the default addresses where they are free and others where
+// they are not. It takes only others where alone says so, and where another
+// shop has the default ones.
 func newAddresses(alone bool) (*addresses, error) {
 	ports, err := lab.NewPorts()
 	if err != nil {
 		return nil, err
 	}
 	a := &addresses{by: map[string]string{}, ports: ports}
+	if !alone {
+		if a.sign, err = lab.Claim(defaultsSign); err != nil {
+			alone = true
+		}
+	}
 	for _, d := range defaults {
 		addr := d.addr
 		if alone || !lab.Free(addr) {
 			if addr, err = ports.Take(); err != nil {
-				_ = ports.Close()
-				return nil, fmt.Errorf("an address for %s: %w", d.key, err)
+				return nil, errors.Join(fmt.Errorf("an address for %s: %w", d.key, err), a.close())
 			}
 			a.moved = append(a.moved, Moved{Key: d.key, From: d.addr, To: addr})
 		}

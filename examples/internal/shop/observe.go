@@ -11,6 +11,9 @@ import (
 	"github.com/outrigger-mesh/outrigger/examples/internal/lab"
 )
 
+// usersCluster is what users is called over xDS.
+const usersCluster = "users.default:80"
+
 // Load is requests for orders, entering at the gateway; they are answered by
 // some instance of users in the end.
 func (s *Shop) Load(rate int) lab.Load {
@@ -30,7 +33,7 @@ func (s *Shop) Requests(ctx context.Context, name string) (int, error) {
 // Endpoints are the addresses that the sidecar beside orders may send requests
 // for users to, sorted.
 func (s *Shop) Endpoints(ctx context.Context) ([]string, error) {
-	return s.EndpointsOf(ctx, "orders-1 admin", "users.default:80")
+	return s.EndpointsOf(ctx, "orders-1 admin", usersCluster)
 }
 
 // AwaitEndpoints waits until the sidecar beside orders knows exactly the named
@@ -51,6 +54,14 @@ func (s *Shop) AwaitEndpoints(ctx context.Context, limit time.Duration, names ..
 		}
 		return err
 	})
+}
+
+// Attempts is how many tries at users the sidecar beside orders has made, the
+// second ones for a request included.
+func (s *Shop) Attempts(ctx context.Context) (int, error) {
+	n, err := lab.Metric(ctx, "http://"+s.Addr("orders-1 admin")+"/metrics",
+		"outrigger_attempts_total", `service="`+usersCluster+`"`)
+	return int(n), err
 }
 
 // AwaitRegistrations waits until the registration streams of n sidecars stand at

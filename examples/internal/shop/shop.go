@@ -68,7 +68,7 @@ func New(o Options) (*Shop, error) {
 	}
 	stage, err := lab.NewStage(o.Name)
 	if err != nil {
-		return nil, errors.Join(err, addrs.ports.Close())
+		return nil, errors.Join(err, addrs.close())
 	}
 	s := &Shop{opts: o, stage: stage, addrs: addrs, instances: map[string]*Instance{}}
 	_, err = stage.Write("users.py", users.Script)
@@ -80,7 +80,7 @@ func New(o Options) (*Shop, error) {
 
 // Close kills every process and removes the folder, unless it is to be kept.
 func (s *Shop) Close(keep bool) error {
-	return errors.Join(s.stage.Close(keep), s.addrs.ports.Close())
+	return errors.Join(s.stage.Close(keep), s.addrs.close())
 }
 
 // Dir is the folder with the configuration files and, under logs, the output
@@ -94,6 +94,10 @@ func (s *Shop) Addr(key string) string { return s.addrs.by[key] }
 // taken.
 func (s *Shop) Moved() []Moved { return s.addrs.moved }
 
+// Second reports whether another shop on this machine has the default
+// addresses, so that this one uses none of them.
+func (s *Shop) Second() bool { return s.addrs.sign == nil }
+
 // StartControlPlane starts the control plane and waits until it serves.
 func (s *Shop) StartControlPlane(ctx context.Context) error {
 	p, err := s.stage.Start(lab.Spec{
@@ -105,7 +109,7 @@ func (s *Shop) StartControlPlane(ctx context.Context) error {
 		return err
 	}
 	s.ControlPlane = p
-	return s.await(ctx, p, "http://"+s.Addr("control plane api")+"/readyz")
+	return s.await(ctx, p, healthy("http://"+s.Addr("control plane api")+"/readyz"))
 }
 
 // StartGateway starts the entry gateway and waits until it has its routes.
@@ -119,7 +123,7 @@ func (s *Shop) StartGateway(ctx context.Context) error {
 		return err
 	}
 	s.Gateway = p
-	return s.await(ctx, p, "http://"+s.Addr("gateway admin")+"/readyz")
+	return s.await(ctx, p, healthy("http://"+s.Addr("gateway admin")+"/readyz"))
 }
 
 // Start starts an app of the given service and the sidecar beside it, and
@@ -143,8 +147,8 @@ func (s *Shop) Start(ctx context.Context, service, name string) (*Instance, erro
 	s.instances[name] = in
 	s.mu.Unlock()
 	return in, errors.Join(
-		s.await(ctx, in.App, "http://"+s.Addr(name+" app")+"/healthz"),
-		s.await(ctx, in.Sidecar, "http://"+s.Addr(name+" admin")+"/healthz"),
+		s.await(ctx, in.App, s.answers(name)),
+		s.await(ctx, in.Sidecar, healthy("http://"+s.Addr(name+" admin")+"/healthz")),
 	)
 }
 
@@ -165,11 +169,29 @@ func (s *Shop) app(service, name string) lab.Spec {
 	return spec
 }
 
-func (s *Shop) await(ctx context.Context, p *lab.Process, url string) error {
+// healthy is the condition that url answers with status 200.
+func healthy(url string) func(context.Context) error {
+	return func(ctx context.Context) error { return lab.Healthy(ctx, url) }
+}
+
+// answers is the condition that an app answers, and not another program that
+// has its address.
+func (s *Shop) answers(name string) func(context.Context) error {
+	addr := s.Addr(name + " app")
+	return func(ctx context.Context) error {
+		var got lab.Stats
+		err := lab.GetJSON(ctx, "http://"+addr+"/stats", &got)
+		if err == nil && got.Instance != name {
+			err = fmt.Errorf("%s is not %s but %q", addr, name, got.Instance)
+		}
+		return err
+	}
+}
+
+func (s *Shop) await(ctx context.Context, p *lab.Process, cond func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	err := p.Await(ctx, func(ctx context.Context) error { return lab.Healthy(ctx, url) })
-	if err != nil {
+	if err := p.Await(ctx, cond); err != nil {
 		return &ProcessError{Process: p, Err: fmt.Errorf("%s does not work: %w", p.Name, err)}
 	}
 	return nil

@@ -60,7 +60,7 @@ func New(o Options) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &handlers{opts: o, log: o.Logger.With("component", "admin")}
+	h := &handlers{opts: o, log: o.Logger}
 
 	r := gin.New()
 	r.HandleMethodNotAllowed = true

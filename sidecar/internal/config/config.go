@@ -162,7 +162,9 @@ func defaults(host string) *Config {
 }
 
 // Load reads and validates a configuration. The empty path is DefaultFile if
-// that exists, else the defaults alone. Mistakes in the file are conf.Errors.
+// that exists, else the defaults alone. Mistakes in the file are conf.Errors;
+// beside them stands what could be read, so that the mistakes of the files that
+// it names can be found too.
 func Load(path string) (*Config, error) {
 	if path == "" {
 		if _, err := os.Stat(DefaultFile); errors.Is(err, fs.ErrNotExist) {
@@ -180,10 +182,10 @@ func Load(path string) (*Config, error) {
 }
 
 // Decode lays a document over c, which holds the defaults, validates the
-// result and completes it.
+// result and, where nothing is wrong, completes it.
 func Decode(n conf.Node, c *Config) (*Config, error) {
 	if err := n.Decode(c); err != nil {
-		return nil, err
+		return c, err
 	}
 	c.complete()
 	return c, nil

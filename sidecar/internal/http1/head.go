@@ -27,7 +27,6 @@ type fieldScan struct {
 	upgrade   []byte
 	wantsUp   bool // Connection: upgrade
 	named     [][]byte
-	expect    int
 }
 
 // parseFields parses the field lines of a head into h, without those that are

@@ -146,7 +146,8 @@ const bodyBuffer = 32 << 10
 func CopyBody(w io.Writer, src io.Reader, head []byte, chunked bool, trailer *middleware.Header) (n int64, readErr, writeErr error) {
 	buf := getBody()
 	defer putBody(buf)
-	b := append(buf.b[:0], head...)
+	b := buf.b[:0]
+	b = append(b, head...)
 	if len(b) > 0 && !ready(src) { // the body may be long in coming: the head does not wait for it
 		if _, err := w.Write(b); err != nil {
 			return 0, nil, err

@@ -29,7 +29,8 @@ type conn struct {
 	out    []byte
 	watch  watcher
 
-	idle        atomic.Bool // waits for a request
+	current     atomic.Pointer[middleware.Exchange] // stream.x, for abort
+	idle        atomic.Bool                         // waits for a request
 	aborted     atomic.Bool
 	interrupted atomic.Bool // the exchange was canceled
 	headSent    atomic.Bool // of the final response
@@ -61,6 +62,7 @@ func (c *conn) newStream() *stream {
 	st.x = middleware.NewExchange(c)
 	st.x.Logger = c.s.o.Logger
 	st.body.c = c
+	c.current.Store(st.x)
 	return st
 }
 
@@ -126,7 +128,12 @@ func (c *conn) abort() {
 	c.aborted.Store(true)
 	_ = c.nc.SetDeadline(past)
 	_ = c.nc.Close()
+	if x := c.current.Load(); x != nil {
+		x.Cancel(errAborted)
+	}
 }
+
+var errAborted = errors.New("the proxy is going away")
 
 // headFailed answers a head that cannot be used, where there is one.
 func (c *conn) headFailed(err error) {

@@ -63,6 +63,7 @@ type Server struct {
 	mu    sync.Mutex
 	ln    net.Listener
 	conns map[*conn]struct{}
+	stop  chan struct{} // closed by the first Shutdown
 	wg    sync.WaitGroup
 }
 
@@ -86,7 +87,7 @@ func New(o Options) *Server {
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
 	}
-	return &Server{o: o, conns: map[*conn]struct{}{}}
+	return &Server{o: o, conns: map[*conn]struct{}{}, stop: make(chan struct{})}
 }
 
 // Serve accepts connections until Shutdown, and then returns nil.
@@ -112,7 +113,10 @@ func (s *Server) Serve(ln net.Listener) error {
 		default: // out of file descriptors, mostly: it gets better or it does not
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			s.o.Logger.Warn("accept failed", "listener", s.o.Listener, "error", err, "retry_in", pause)
-			time.Sleep(pause)
+			select {
+			case <-time.After(pause):
+			case <-s.stop:
+			}
 		}
 	}
 }
@@ -161,7 +165,9 @@ func (s *Server) Connections() int {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
 	s.mu.Lock()
-	s.stopping.Store(true)
+	if !s.stopping.Swap(true) {
+		close(s.stop)
+	}
 	if s.ln != nil {
 		_ = s.ln.Close()
 	}

@@ -72,7 +72,7 @@ func backends(t testing.TB, name string, handlers []http.Handler) inTurn {
 	var p inTurn
 	for _, h := range handlers {
 		c := upstream.NewCluster(upstream.Config{Name: name})
-		address := ""
+		var address string
 		if h == nil {
 			ln := listen(t)
 			address = ln.Addr().String()
@@ -106,7 +106,7 @@ func serve(t testing.TB, o Options) string {
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ln) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
 		defer cancel()
 		if err := s.Shutdown(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)

@@ -113,7 +113,7 @@ func New(o Options) *Registrar {
 	}
 	return &Registrar{
 		opts:    o,
-		log:     o.Logger.With("component", "registrar"),
+		log:     o.Logger,
 		metrics: newMetrics(o.Metrics),
 		turn:    make(chan struct{}, 1),
 		wake:    make(chan struct{}, 1),

@@ -223,8 +223,11 @@ func TestLogsChangesOnlyAndNotEachProbe(t *testing.T) {
 		var got []string
 		for line := range strings.Lines(b.logs.String()) {
 			_, msg, _ := strings.Cut(line, "msg=")
-			msg, _, _ = strings.Cut(msg, " component=")
-			got = append(got, strings.Trim(msg, `"`))
+			if quoted, ok := strings.CutPrefix(msg, `"`); ok {
+				msg, _, _ = strings.Cut(quoted, `"`)
+			}
+			msg, _, _ = strings.Cut(strings.TrimSpace(msg), " service=")
+			got = append(got, msg)
 		}
 		want := []string{
 			"the app is not up yet, waiting for it",

@@ -32,6 +32,7 @@ type Table struct {
 	exact    map[string]*virtualHost
 	suffixes []suffix // longest first
 	any      *virtualHost
+	noHost   *middleware.Target
 	noRoute  *middleware.Target
 }
 
@@ -52,7 +53,10 @@ type rule struct {
 // Compile makes the table. Errors name virtual host and route.
 func Compile(c *Config, b Builder) (*Table, error) {
 	t := &Table{name: c.Name, exact: map[string]*virtualHost{}}
-	t.noRoute = b.refusal("", http.StatusNotFound, middleware.ReasonNoRoute, "no route matches this request")
+	t.noHost = b.refusal("", http.StatusNotFound, middleware.ReasonUnknownHost,
+		"no route of "+c.Name+" has this host: add it to the hostnames of an HTTPRoute, or send another Host")
+	t.noRoute = b.refusal("", http.StatusNotFound, middleware.ReasonNoRoute,
+		"no rule of "+c.Name+" for this host matches the request: add one to its HTTPRoute, or ask for another path")
 	var errs []error
 	for i := range c.VirtualHosts {
 		vh := &c.VirtualHosts[i]
@@ -102,11 +106,13 @@ func (t *Table) addDomain(domain string, host *virtualHost) error {
 // Match is the target of a request: a refusing one where no route matches.
 // host is the authority without its port, in lower case (see Host).
 func (t *Table) Match(host []byte, r *middleware.Request) *middleware.Target {
-	if vh := t.host(host); vh != nil {
-		for i := range vh.rules {
-			if vh.rules[i].match.matches(r) {
-				return vh.rules[i].target
-			}
+	vh := t.host(host)
+	if vh == nil {
+		return t.noHost
+	}
+	for i := range vh.rules {
+		if vh.rules[i].match.matches(r) {
+			return vh.rules[i].target
 		}
 	}
 	return t.noRoute

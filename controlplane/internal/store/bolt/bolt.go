@@ -29,21 +29,25 @@ const (
 )
 
 var (
-	metaBucket  = []byte("meta")
-	nodesBucket = []byte("nodes")
-	layoutKey   = []byte("layout")
+	metaBucket        = []byte("meta")
+	nodesBucket       = []byte("nodes")
+	collectionsBucket = []byte("collections")
+	layoutKey         = []byte("layout")
 )
 
 // Options says where the file is.
 type Options struct {
 	Path        string
 	LockTimeout time.Duration // zero: 2s
+	History     store.History // of each collection
 }
 
 // Store is a store.Store in one file.
 type Store struct {
-	db   *bbolt.DB
-	path string
+	db      *bbolt.DB
+	path    string
+	history store.History
+	changes *changes
 }
 
 var _ store.Store = (*Store)(nil)
@@ -64,7 +68,7 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("open store %s: %w", o.Path, err)
 	}
 	db.MaxBatchDelay = batchDelay
-	s := &Store{db: db, path: o.Path}
+	s := &Store{db: db, path: o.Path, history: o.History.WithDefaults(), changes: newChanges()}
 	if err := s.prepare(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -86,8 +90,12 @@ func (s *Store) prepare() error {
 		case string(got) != layout:
 			return fmt.Errorf("its layout is %q, this program knows %q", got, layout)
 		}
-		_, err = tx.CreateBucketIfNotExists(nodesBucket)
-		return err
+		for _, name := range [][]byte{nodesBucket, collectionsBucket} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("prepare store %s: %w", s.path, err)
@@ -151,6 +159,7 @@ func (s *Store) DeleteNode(ctx context.Context, k store.NodeKey) error {
 
 // Close implements store.Store.
 func (s *Store) Close() error {
+	s.changes.close()
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("close store %s: %w", s.path, err)
 	}

@@ -17,9 +17,10 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	resourcev3 "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"github.com/prometheus/client_golang/prometheus"
-	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/outrigger-mesh/outrigger/controlplane/internal/xds/serve"
@@ -190,7 +191,7 @@ func (c *client) nack(r *discoveryv3.DeltaDiscoveryResponse, reason string) {
 	c.t.Helper()
 	c.send(&discoveryv3.DeltaDiscoveryRequest{
 		TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce(),
-		ErrorDetail: &statuspb.Status{Code: 3, Message: reason},
+		ErrorDetail: status.New(codes.InvalidArgument, reason).Proto(),
 	})
 }
 
