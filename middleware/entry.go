@@ -46,8 +46,7 @@ func readList(n conf.Node, kinds []Kind) (parsedList, error) {
 				continue
 			}
 			e.bad = true
-		}
-		if i := list.index(e.ID); i >= 0 {
+		} else if i := list.index(e.ID); i >= 0 {
 			errs = append(errs, item.Errorf("middleware %q stands here a second time (first at %s): give one of them an id of its own", e.ID, list[i].Pos))
 			continue
 		}
@@ -85,14 +84,14 @@ func readEntry(item conf.Node, kinds []Kind) (e parsedEntry, err error) {
 	e.ID = c.ID
 	if c.ID == "" {
 		e.ID = e.Kind
-		return e, own.Field("id").Errorf("id: expected a name")
+		return e, own.Field("id").Errorf("%s: expected a name", own.Field("id").Path())
 	}
 	if c.Off != nil {
 		e.off = *c.Off
 	}
 	switch {
 	case c.Before != "" && c.After != "":
-		return e, own.Field("after").Errorf("before and after are both given: one place is enough")
+		return e, own.Field("after").Errorf("%s: before is given, too: one place is enough", own.Field("after").Path())
 	case c.Before != "":
 		e.place, e.before = own.Field("before"), true
 	case c.After != "":

@@ -40,6 +40,7 @@ type Picker interface {
 // table, shared by all its requests, not changed.
 type Target struct {
 	Route  *Route
+	Chain  Handler                           // the request chain, which ends in Router; nil: Router alone
 	Pick   func(x *Exchange) (Picker, error) // a weighted route chooses a cluster each time
 	Try    TryHandler                        // the attempt chain
 	Policy TryPolicy                         // nil: one attempt
@@ -48,6 +49,9 @@ type Target struct {
 	// Timeout limits the whole exchange, from Start; 0 sets none.
 	Timeout time.Duration
 }
+
+// Use gives the target its chains.
+func (t *Target) Use(c *Chains) { t.Chain, t.Try, t.Policy = c.Request, c.Try, c.Policy }
 
 // DefaultMaxAttempts bounds the attempts of one exchange.
 const DefaultMaxAttempts = 8
@@ -66,6 +70,7 @@ type Exchange struct {
 	hedged    bool
 	served    bool // Serve has returned: the head can be sent
 	local     localReply
+	canceled  bool // the answer is what cancellation made of it
 	reason    Reason
 	requestID []byte
 	trace     Trace
@@ -112,6 +117,7 @@ func (x *Exchange) Reset() bool {
 	x.local.reset()
 	x.Response = &x.local.response
 	x.Start, x.target, x.rerouted, x.hedged, x.served, x.reason = time.Time{}, nil, false, false, false, ReasonNone
+	x.canceled = false
 	x.requestID = x.requestID[:0]
 	x.trace = Trace{}
 	x.done = x.done[:0]
@@ -123,6 +129,14 @@ func (x *Exchange) Reset() bool {
 
 // SetTarget gives the exchange its route. Engines call it before Serve.
 func (x *Exchange) SetTarget(t *Target) { x.target = t }
+
+// Chain is the request chain of the exchange's route. Engines give it to Serve.
+func (x *Exchange) Chain() Handler {
+	if x.target == nil || x.target.Chain == nil {
+		return Router
+	}
+	return x.target.Chain
+}
 
 // Route is where the request goes; nil before it was routed, and when no route
 // was found.
@@ -202,7 +216,7 @@ func (x *Exchange) End(err error) {
 		x.timer.Stop()
 	}
 	x.err = err
-	if err == nil && x.cause != nil {
+	if err == nil && x.canceled { // one that came after the last byte is not how it ended
 		x.err = x.cause
 	}
 	cancel := x.cancel

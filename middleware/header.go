@@ -82,6 +82,9 @@ func set[T string | []byte](h *Header, name string, value T) {
 // is not a token (RFC 9110, section 5.6.2) adds nothing.
 func (h *Header) Add(name, value string) { add(h, name, value) }
 
+// AddBytes is Add for a value in bytes, which it copies.
+func (h *Header) AddBytes(name string, value []byte) { add(h, name, value) }
+
 func add[T string | []byte](h *Header, name string, value T) {
 	if ValidName(name) {
 		h.fields = append(h.fields, Field{Name: keep(h, name), Value: keepValue(h, value)})

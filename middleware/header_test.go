@@ -135,8 +135,15 @@ func TestEqualFoldKnowsASCIIOnly(t *testing.T) {
 		a, b string
 		want bool
 	}{
-		{"Host", "hOST", true}, {"", "", true}, {"a", "b", false}, {"a", "aa", false},
-		{"@", "`", false}, {"[", "{", false}, {"\x00", " ", false}, {"K", "\u212a", false}, {"1", "\x11", false},
+		{"Host", "hOST", true},
+		{"", "", true},
+		{"a", "b", false},
+		{"a", "aa", false},
+		{"@", "`", false},
+		{"[", "{", false},
+		{"\x00", " ", false},
+		{"K", "\u212a", false},
+		{"1", "\x11", false},
 	}
 	for _, tt := range tests {
 		if EqualFold([]byte(tt.a), tt.b) != tt.want {

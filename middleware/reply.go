@@ -138,6 +138,7 @@ func (x *Exchange) Fail(err error) bool {
 	x.served = false
 	defer func() { x.served = true }()
 	if cause := x.Cause(); cause != nil {
+		x.canceled = true
 		err = cause
 	}
 	var reject *Reject

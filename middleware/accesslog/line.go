@@ -73,6 +73,13 @@ func (l *Log) append(b []byte, x *middleware.Exchange, now time.Time) []byte {
 	e.number("bytes_in", x.Request.Body.Read())
 	e.number("bytes_out", bytesOut(x, r))
 	text(&e, "request_id", x.RequestID())
+	if t := x.Trace(); !t.ID.IsZero() {
+		var id [32]byte
+		trace, _ := t.ID.AppendText(id[:0])
+		text(&e, "trace_id", trace)
+		span, _ := t.Span.AppendText(id[:0])
+		text(&e, "span_id", span)
+	}
 	if x.Request.Peer.Addr.IsValid() {
 		e.key("peer")
 		e.quote()

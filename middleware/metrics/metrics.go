@@ -73,8 +73,9 @@ func (m *Metrics) WrapTry(next middleware.TryHandler) middleware.TryHandler {
 
 // series is what belongs to the route; nil is that of requests without one.
 func (m *Metrics) series(r *middleware.Route) *routeSeries {
-	if s, ok := m.routes.Load(r); ok {
-		return s.(*routeSeries) //nolint:forcetypeassert // nothing else is stored
+	if v, ok := m.routes.Load(r); ok {
+		s, _ := v.(*routeSeries) // nothing else is stored
+		return s
 	}
 	if m.cached.Add(1) > maxCachedRoutes {
 		m.cached.Store(1)

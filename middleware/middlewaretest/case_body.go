@@ -110,7 +110,7 @@ var bodyScenarios = []scenario{
 			w.Header().Set("Content-Length", "5")
 			hello(w, r)
 		})}})
-		a := c.post(t, "/", "1234567")
+		a := c.post(t, "1234567")
 		a.want(t, http.StatusOK, "hello")
 		if a.header.Get("X-Length") != "7" || a.length != 5 {
 			t.Errorf("the backend saw a length of %s, want 7; the client %d, want 5", a.header.Get("X-Length"), a.length)
@@ -177,7 +177,7 @@ var bodyScenarios = []scenario{
 				x.Request.Body.Wrap(func(r io.Reader) io.Reader { return &upper{r} })
 			})},
 		})
-		c.post(t, "/", "some words").want(t, http.StatusOK, "SOME WORDS")
+		c.post(t, "some words").want(t, http.StatusOK, "SOME WORDS")
 	}},
 	{"a wrapped request body of another length is what the backend gets", func(t *testing.T, e Engine) {
 		c := start(t, e, Setup{
@@ -188,7 +188,7 @@ var bodyScenarios = []scenario{
 				x.Request.Header.Del("content-length")
 			})},
 		})
-		c.post(t, "/", "and after").want(t, http.StatusOK, "before, and after")
+		c.post(t, "and after").want(t, http.StatusOK, "before, and after")
 	}},
 	{"a wrapped response body is what the client gets", func(t *testing.T, e Engine) {
 		closed := make(chan struct{}, 8)

@@ -38,7 +38,7 @@ var cancelScenarios = []scenario{
 		c := start(t, e, Setup{Backends: []http.Handler{backend}})
 		ctx, cancel := context.WithCancel(t.Context())
 		result := make(chan answer, 1)
-		req := requestWith(t, ctx, http.MethodGet, "/", nil)
+		req := requestWith(ctx, t, http.MethodGet, "/", nil)
 		go func() { result <- c.do(req) }()
 		receive(t, "the backend is entered", backend.entered)
 		cancel()
@@ -65,7 +65,7 @@ var cancelScenarios = []scenario{
 		ctx, cancel := context.WithCancel(t.Context())
 		pr, pw := io.Pipe()
 		result := make(chan answer, 1)
-		req := requestWith(t, ctx, http.MethodPost, "/", pr)
+		req := requestWith(ctx, t, http.MethodPost, "/", pr)
 		go func() { result <- c.do(req) }()
 		if _, err := io.WriteString(pw, "a beginning"); err != nil {
 			t.Fatal(err)

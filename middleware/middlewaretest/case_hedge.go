@@ -148,7 +148,7 @@ var hedgeScenarios = []scenario{
 				second.ServeHTTP(w, r)
 			})},
 		})
-		c.post(t, "/", "the body").want(t, http.StatusOK, "OK")
+		c.post(t, "the body").want(t, http.StatusOK, "OK")
 		for i, b := range []*reader{first, second} {
 			if got := receive(t, "body", b.bodies); got != "the body" {
 				t.Errorf("try %d got %q", i, got)
@@ -166,7 +166,7 @@ var hedgeScenarios = []scenario{
 				hello(w, r)
 			})},
 		})
-		c.post(t, "/", "the body").want(t, http.StatusOK, "hello")
+		c.post(t, "the body").want(t, http.StatusOK, "hello")
 		if n := receive(t, "attempts", tries); n != 1 {
 			t.Errorf("%d attempts, want 1", n)
 		}
@@ -180,7 +180,7 @@ var hedgeScenarios = []scenario{
 			Try:      []middleware.TryMiddleware{verdicts(j)},
 		})
 		ctx, cancel := context.WithCancel(t.Context())
-		req := requestWith(t, ctx, http.MethodGet, "/", nil)
+		req := requestWith(ctx, t, http.MethodGet, "/", nil)
 		result := make(chan answer, 1)
 		go func() { result <- c.do(req) }()
 		for range 3 {
@@ -212,7 +212,7 @@ var hedgeScenarios = []scenario{
 		})
 		c.get(t, "/").want(t, http.StatusOK, "hello")
 		c.get(t, "/").want(t, http.StatusOK, "hello")
-		if <-exchanges == <-exchanges {
+		if one, two := <-exchanges, <-exchanges; one == two {
 			t.Error("the exchange serves another request while a try of the first still runs")
 		}
 		if got := j.wait(t, 2); !sameSet(got, "1 ok", "1 ok") {

@@ -162,7 +162,7 @@ var messageScenarios = []scenario{
 				return nil
 			},
 		})
-		a := c.do(requestWith(t, ctx, http.MethodGet, "/", nil))
+		a := c.do(requestWith(ctx, t, http.MethodGet, "/", nil))
 		a.want(t, http.StatusOK, "hello")
 		equalStrings(t, "interim responses", j.all(), []string{"103 </a.css>", "103 </b.css>"})
 		if a.header.Get("Link") != "" {

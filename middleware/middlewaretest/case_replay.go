@@ -58,7 +58,7 @@ var replayScenarios = []scenario{
 			Request:  []middleware.Middleware{keep(1024)},
 		})
 		body := strings.Repeat("x", 100<<10)
-		c.post(t, "/", body).want(t, http.StatusServiceUnavailable, "Service Unavailable")
+		c.post(t, body).want(t, http.StatusServiceUnavailable, "Service Unavailable")
 		if got := receive(t, "body", bad.bodies); got != body {
 			t.Errorf("the backend got %d bytes, want %d", len(got), len(body))
 		}
@@ -69,7 +69,7 @@ var replayScenarios = []scenario{
 	{"a body that nobody asked to keep is sent once", func(t *testing.T, e Engine) {
 		bad, good := newReader(503), newReader(200)
 		c := start(t, e, Setup{Policy: again{when: failed}, Backends: []http.Handler{bad, good}})
-		c.post(t, "/", "body").want(t, http.StatusServiceUnavailable, "Service Unavailable")
+		c.post(t, "body").want(t, http.StatusServiceUnavailable, "Service Unavailable")
 		if len(good.bodies) != 0 {
 			t.Error("the request was tried again with a body that was not kept")
 		}
@@ -78,7 +78,7 @@ var replayScenarios = []scenario{
 		good := newReader(200)
 		c := start(t, e, Setup{Policy: again{when: failed}, Backends: []http.Handler{nil, good}})
 		body := strings.Repeat("x", 1<<20)
-		c.post(t, "/", body).want(t, http.StatusOK, "OK")
+		c.post(t, body).want(t, http.StatusOK, "OK")
 		if got := receive(t, "body", good.bodies); got != body {
 			t.Errorf("the backend got %d bytes, want %d", len(got), len(body))
 		}
@@ -92,7 +92,7 @@ var replayScenarios = []scenario{
 				x.Request.Body.Wrap(func(r io.Reader) io.Reader { return &upper{r} })
 			})},
 		})
-		c.post(t, "/", "body").want(t, http.StatusOK, "OK")
+		c.post(t, "body").want(t, http.StatusOK, "OK")
 		for i, backend := range []*reader{bad, good} {
 			if got := receive(t, "body", backend.bodies); got != "BODY" {
 				t.Errorf("try %d got %q, want %q", i, got, "BODY")

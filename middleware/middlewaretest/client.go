@@ -48,10 +48,10 @@ type answer struct {
 // request makes a request with the test's context.
 func request(t testing.TB, method, path string, body io.Reader) *http.Request {
 	t.Helper()
-	return requestWith(t, t.Context(), method, path, body)
+	return requestWith(t.Context(), t, method, path, body)
 }
 
-func requestWith(t testing.TB, ctx context.Context, method, path string, body io.Reader) *http.Request {
+func requestWith(ctx context.Context, t testing.TB, method, path string, body io.Reader) *http.Request {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, method, "http://backend.test"+path, body)
 	if err != nil {
@@ -62,7 +62,7 @@ func requestWith(t testing.TB, ctx context.Context, method, path string, body io
 
 // do sends a request and reads its answer.
 func (c *client) do(req *http.Request) answer {
-	resp, err := c.rt.RoundTrip(req)
+	resp, err := c.rt.RoundTrip(req) //nolint:bodyclose // readAnswer closes it
 	if err != nil {
 		return answer{headErr: err}
 	}
@@ -87,9 +87,9 @@ func (c *client) get(t testing.TB, path string) answer {
 	return c.do(request(t, http.MethodGet, path, nil))
 }
 
-func (c *client) post(t testing.TB, path, body string) answer {
+func (c *client) post(t testing.TB, body string) answer {
 	t.Helper()
-	return c.do(request(t, http.MethodPost, path, strings.NewReader(body)))
+	return c.do(request(t, http.MethodPost, "/", strings.NewReader(body)))
 }
 
 // open sends a request and returns when its head is there.

@@ -47,7 +47,7 @@ const (
 func defaults() Config {
 	return Config{
 		Attempts: 2,
-		On:       []Failure{Connect, Reset, Unavailable},
+		On:       []Failure{Connect, Reset, Unavailable, Gateway},
 		Replay:   64 << 10,
 		Backoff:  10 * time.Millisecond,
 	}

@@ -136,5 +136,5 @@ func (p *Policy) pause(made int) time.Duration {
 	if mean <= 0 {
 		return 0
 	}
-	return mean/2 + rand.N(mean) //nolint:gosec // no secret
+	return mean/2 + rand.N(mean)
 }

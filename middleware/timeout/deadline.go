@@ -54,7 +54,7 @@ func parse(v []byte) (ms int64, f form) {
 // has start's monotonic clock, so that a clock that is set later moves nothing.
 func resolve(ms int64, f form, start time.Time) time.Time {
 	if f == absolute {
-		return start.Add(time.UnixMilli(ms).Sub(start.Round(0)))
+		return start.Add(time.UnixMilli(ms).Sub(start))
 	}
 	return start.Add(time.Duration(ms) * time.Millisecond)
 }
@@ -67,5 +67,5 @@ func appendRemaining(b []byte, left time.Duration) []byte {
 
 // appendAbsolute appends the moment of a deadline.
 func appendAbsolute(b []byte, now time.Time, left time.Duration) []byte {
-	return strconv.AppendInt(append(b, '@'), now.Round(0).Add(left).UnixMilli(), 10)
+	return strconv.AppendInt(append(b, '@'), now.Add(left).UnixMilli(), 10)
 }

@@ -117,7 +117,9 @@ func (h *handler) Serve(x *middleware.Exchange) error {
 		x.SetDeadline(start.Add(h.config.Request))
 	}
 	x.SetIdle(h.config.Idle)
-	h.incoming(x, start)
+	if over := h.incoming(x, start); over {
+		return tooLate(x)
+	}
 	deadline, limited := x.Deadline()
 	if !limited {
 		x.Request.Header.Del(field)
@@ -126,7 +128,7 @@ func (h *handler) Serve(x *middleware.Exchange) error {
 	now := time.Now()
 	left := deadline.Sub(now)
 	if left < time.Millisecond {
-		return x.ReplyMessage(http.StatusGatewayTimeout, middleware.ReasonDeadline, "the time allowed for this request was over before it came here")
+		return tooLate(x)
 	}
 	var value [maxAbsoluteDigits + 8]byte
 	if h.app {
@@ -137,9 +139,14 @@ func (h *handler) Serve(x *middleware.Exchange) error {
 	return h.next.Serve(x)
 }
 
-// incoming honours the deadline that came with the request. Of several fields
-// the earliest deadline counts.
-func (h *handler) incoming(x *middleware.Exchange, start time.Time) {
+// tooLate answers a request that there is no time left for.
+func tooLate(x *middleware.Exchange) error {
+	return x.ReplyMessage(http.StatusGatewayTimeout, middleware.ReasonDeadline, "the time allowed for this request was over before it came here")
+}
+
+// incoming honours the deadline that came with the request, and reports whether
+// it is over. Of several fields the earliest deadline counts.
+func (h *handler) incoming(x *middleware.Exchange, start time.Time) (over bool) {
 	header := &x.Request.Header
 	for i := range header.Len() {
 		f := header.At(i)
@@ -157,11 +164,14 @@ func (h *handler) incoming(x *middleware.Exchange, start time.Time) {
 			result = resultForeign
 		default:
 			deadline := resolve(ms, form, start)
-			if time.Until(deadline) < time.Millisecond {
-				result = resultExpired
+			if time.Until(deadline) >= time.Millisecond {
+				x.SetDeadline(deadline)
+				break
 			}
-			x.SetDeadline(deadline)
+			// Not set as a deadline, which would cut the answer off.
+			result, over = resultExpired, true
 		}
 		h.deadlines[result].Inc()
 	}
+	return over
 }

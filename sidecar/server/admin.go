@@ -52,7 +52,7 @@ func (s *Server) sources() map[string]func() any {
 	sources := map[string]func() any{
 		"version":    func() any { return s.o.Version },
 		"config":     func() any { return s.config },
-		"middleware": func() any { return s.chains.status() },
+		"middleware": func() any { return map[string]any{"file": s.reload.state(), "chains": s.program.Load().status()} },
 		"services":   s.directory.status,
 		"clusters": func() any {
 			list := []upstream.Status{}

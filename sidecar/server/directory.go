@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -34,7 +35,7 @@ const (
 // service's own pointer to its table.
 type directory struct {
 	namespace string
-	chains    *middleware.Chains
+	chains    chainsFunc
 	clusters  *upstream.Set
 	log       *slog.Logger
 	subscribe func(listener string) // nil: there is no control plane
@@ -55,9 +56,12 @@ type service struct {
 	table  atomic.Pointer[route.Table] // nil while it is not known, or does not exist
 	told   chan struct{}               // closed once the control plane has said something of it
 	once   sync.Once
+
+	config  *route.Config // what table was compiled of; guarded by directory.mu
+	cluster func(string) middleware.Picker
 }
 
-func newDirectory(namespace string, chains *middleware.Chains, clusters *upstream.Set, log *slog.Logger) *directory {
+func newDirectory(namespace string, chains chainsFunc, clusters *upstream.Set, log *slog.Logger) *directory {
 	d := &directory{
 		namespace: namespace, chains: chains, clusters: clusters, log: log,
 		services: map[string]*service{},
@@ -65,9 +69,6 @@ func newDirectory(namespace string, chains *middleware.Chains, clusters *upstrea
 	d.aliases.Store(&map[string]*service{})
 	return d
 }
-
-// Chain is proxy.Dispatcher's.
-func (d *directory) Chain() middleware.Handler { return d.chains.Request }
 
 // Match is proxy.Dispatcher's.
 func (d *directory) Match(x *middleware.Exchange) *middleware.Target {
@@ -178,30 +179,45 @@ func (d *directory) forgetOne() bool {
 func (d *directory) addStatic(name registry.ServiceName, port uint16, c *upstream.Cluster) error {
 	key := name.PortName(port)
 	s := &service{name: key, static: true, told: make(chan struct{})}
-	table, err := route.Compile(&route.Config{Name: key, VirtualHosts: []route.VirtualHost{{
+	s.config = &route.Config{Name: key, VirtualHosts: []route.VirtualHost{{
 		Name: key, Domains: []string{"*"},
 		Routes: []route.Route{{Name: "static", Clusters: []route.WeightedCluster{{Name: c.Name(), Weight: 1}}}},
-	}}}, d.builder(key, func(string) middleware.Picker { return c }))
-	if err != nil {
-		return err
-	}
-	s.set(table)
+	}}}
+	s.cluster = func(string) middleware.Picker { return c }
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.services[key] = s
+	return d.compile(s)
+}
+
+// compile makes the service's table of its routes. d.mu is held.
+func (d *directory) compile(s *service) error {
+	if s.config == nil {
+		s.table.Store(nil)
+		return nil
+	}
+	table, err := route.Compile(s.config, route.Builder{
+		Listener: middleware.Outbound, Service: s.name, Cluster: s.cluster, Chains: d.chains,
+	})
+	if err != nil {
+		return err
+	}
+	s.table.Store(table)
 	return nil
 }
 
-func (d *directory) builder(service string, cluster func(string) middleware.Picker) route.Builder {
-	return route.Builder{
-		Listener: middleware.Outbound, Service: service, Cluster: cluster,
-		Try: d.chains.Try, Policy: d.chains.Policy,
+// rebuild makes every table anew, with the chains in force.
+func (d *directory) rebuild() error {
+	if d.foreign != nil {
+		d.foreign.rebuild()
 	}
-}
-
-func (s *service) set(t *route.Table) {
-	s.table.Store(t)
-	s.once.Do(func() { close(s.told) })
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	for _, s := range d.services {
+		errs = append(errs, d.compile(s))
+	}
+	return errors.Join(errs...)
 }
 
 // setRoutes takes what the control plane says of a service; nil: there is none.
@@ -212,16 +228,12 @@ func (d *directory) setRoutes(name string, c *route.Config, cluster func(string)
 	if s == nil || s.static {
 		return
 	}
-	if c == nil {
-		s.set(nil)
-		return
-	}
-	table, err := route.Compile(c, d.builder(name, cluster))
-	if err != nil { // the xds room has validated it: a defect
+	s.config, s.cluster = c, cluster
+	if err := d.compile(s); err != nil { // the xds room has validated it: a defect
 		d.log.Error("routes not taken, the last ones stay", "service", name, "error", err)
 		return
 	}
-	s.set(table)
+	s.once.Do(func() { close(s.told) })
 }
 
 // wait asks for the service and waits until the control plane has spoken.
@@ -277,7 +289,9 @@ func (d *directory) unknown(x *middleware.Exchange, authority string) *middlewar
 }
 
 func (d *directory) refuse(status int, reason middleware.Reason, message string) *middleware.Target {
-	return route.Refusal(&middleware.Route{Listener: middleware.Outbound}, status, reason, message)
+	t := route.Refusal(&middleware.Route{Listener: middleware.Outbound}, status, reason, message)
+	t.Use(d.chains(""))
+	return t
 }
 
 // ServiceStatus is a service in the admin's dump.

@@ -24,8 +24,12 @@ func (wire) Rematch(*middleware.Exchange) (*middleware.Target, error) { return n
 
 func newTestDirectory(t *testing.T) *directory {
 	t.Helper()
-	chains := &middleware.Chains{Request: middleware.Router, Try: middleware.Transport}
-	return newDirectory("shop", chains, upstream.NewSet(), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	return newDirectory("shop", plain, upstream.NewSet(), slog.New(slog.NewTextHandler(io.Discard, nil)))
+}
+
+// plain is chains without middleware.
+func plain(string) *middleware.Chains {
+	return &middleware.Chains{Request: middleware.Router, Try: middleware.Transport}
 }
 
 // ask matches a request for the authority.
@@ -171,7 +175,7 @@ func TestNamesThatTheAppMakesUpAreBounded(t *testing.T) {
 }
 
 func BenchmarkMatch(b *testing.B) {
-	d := newDirectory("shop", &middleware.Chains{}, upstream.NewSet(), nil)
+	d := newDirectory("shop", plain, upstream.NewSet(), nil)
 	if err := d.addStatic(registry.ServiceName{Namespace: "shop", Name: "users"}, 80, upstream.NewCluster(upstream.Config{})); err != nil {
 		b.Fatal(err)
 	}

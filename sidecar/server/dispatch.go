@@ -2,43 +2,89 @@ package server
 
 import (
 	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/route"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
 )
+
+// chainsFunc is the chains in force for a service; for the direction itself
+// where the name is empty.
+type chainsFunc func(service string) *middleware.Chains
 
 // gateway is the dispatcher of the entry gateway: one table, from the control
 // plane.
 type gateway struct {
-	name   string
-	chains *middleware.Chains
-	table  atomic.Pointer[route.Table]
-}
+	name    string
+	chains  chainsFunc
+	cluster func(name string) middleware.Picker
 
-// Chain is proxy.Dispatcher's.
-func (g *gateway) Chain() middleware.Handler { return g.chains.Request }
+	table atomic.Pointer[route.Table]
+
+	mu     sync.Mutex // held to change what follows, and table
+	config *route.Config
+}
 
 // Match is proxy.Dispatcher's.
 func (g *gateway) Match(x *middleware.Exchange) *middleware.Target {
 	t := g.table.Load()
 	if t == nil {
-		return route.Refusal(&middleware.Route{Listener: middleware.Gateway}, http.StatusServiceUnavailable, middleware.ReasonDiscovery,
+		refusal := route.Refusal(&middleware.Route{Listener: middleware.Gateway}, http.StatusServiceUnavailable, middleware.ReasonDiscovery,
 			"this gateway has no routes yet: is there an HTTPRoute whose parent is the gateway, and is the control plane running?")
+		refusal.Use(g.chains(""))
+		return refusal
 	}
 	var host [128]byte
 	return t.Match(route.Host(host[:0], x.Request.Authority), &x.Request)
 }
 
+// setRoutes takes what the control plane says; nil: there is no such gateway.
+func (g *gateway) setRoutes(c *route.Config) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.config = c
+	return g.compile()
+}
+
+func (g *gateway) rebuild() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.compile()
+}
+
+func (g *gateway) compile() error {
+	if g.config == nil {
+		g.table.Store(nil)
+		return nil
+	}
+	table, err := route.Compile(g.config, route.Builder{Listener: middleware.Gateway, Cluster: g.cluster, Chains: g.chains})
+	if err != nil {
+		return err
+	}
+	g.table.Store(table)
+	return nil
+}
+
 // inbound is the dispatcher of one of the app's ports: everything goes to the
 // app.
 type inbound struct {
-	chains *middleware.Chains
-	target *middleware.Target
+	service string
+	route   *middleware.Route
+	chains  chainsFunc
+	cluster *upstream.Cluster
+	target  atomic.Pointer[middleware.Target]
 }
 
-// Chain is proxy.Dispatcher's.
-func (i *inbound) Chain() middleware.Handler { return i.chains.Request }
-
 // Match is proxy.Dispatcher's.
-func (i *inbound) Match(*middleware.Exchange) *middleware.Target { return i.target }
+func (i *inbound) Match(*middleware.Exchange) *middleware.Target { return i.target.Load() }
+
+func (i *inbound) rebuild() {
+	t := &middleware.Target{
+		Route: i.route,
+		Pick:  func(*middleware.Exchange) (middleware.Picker, error) { return i.cluster, nil },
+	}
+	t.Use(i.chains(i.service))
+	i.target.Store(t)
+}

@@ -15,14 +15,14 @@ const maxForeign = 1024
 // passthrough sends requests for hosts that are no service of the mesh where
 // they ask to go.
 type passthrough struct {
-	chains   *middleware.Chains
+	chains   chainsFunc
 	clusters *upstream.Set
 
 	mu      sync.Mutex
 	targets map[string]*middleware.Target
 }
 
-func newPassthrough(chains *middleware.Chains, clusters *upstream.Set) *passthrough {
+func newPassthrough(chains chainsFunc, clusters *upstream.Set) *passthrough {
 	return &passthrough{chains: chains, clusters: clusters, targets: map[string]*middleware.Target{}}
 }
 
@@ -47,13 +47,23 @@ func (p *passthrough) target(_ *middleware.Exchange, authority string) *middlewa
 	c.SetEndpoints([]upstream.EndpointConfig{{Address: address}})
 	t := &middleware.Target{
 		// Not the authority: its values have no bound, and this is a label.
-		Route:  &middleware.Route{Listener: middleware.Outbound, Service: "passthrough", Name: "passthrough"},
-		Pick:   func(*middleware.Exchange) (middleware.Picker, error) { return c, nil },
-		Try:    p.chains.Try,
-		Policy: p.chains.Policy,
+		Route: &middleware.Route{Listener: middleware.Outbound, Service: "passthrough", Name: "passthrough"},
+		Pick:  func(*middleware.Exchange) (middleware.Picker, error) { return c, nil },
 	}
+	t.Use(p.chains(""))
 	p.targets[authority] = t
 	return t
+}
+
+// rebuild has the targets made anew, with the chains in force. Connections stay.
+func (p *passthrough) rebuild() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for authority, old := range p.targets {
+		t := *old
+		t.Use(p.chains(""))
+		p.targets[authority] = &t
+	}
 }
 
 func foreignCluster(authority string) string { return "passthrough/" + authority }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -36,7 +37,10 @@ type Server struct {
 	o       Options
 	metrics *prometheus.Registry
 	states  *middleware.States
-	chains  *chains
+
+	program     atomic.Pointer[program]
+	generations generations
+	reload      *reloader
 
 	clusters  *upstream.Set
 	directory *directory
@@ -45,12 +49,10 @@ type Server struct {
 	registry  *mesh.Registry
 	registrar *registrar.Registrar // nil without an app
 
-	listeners listeners
-	inbounds  []*proxy.Server
-	outbound  *proxy.Server
-	edge      *proxy.Server
-	draining  atomic.Bool
-	serving   atomic.Bool
+	listeners    listeners
+	inboundPorts []*inbound
+	draining     atomic.Bool
+	serving      atomic.Bool
 }
 
 // Check finds every mistake of a configuration that can be found without
@@ -60,11 +62,12 @@ func Check(c *config.Config, kinds []middleware.Kind) error {
 	if err != nil {
 		return err
 	}
-	built, err := buildChains(lists, middleware.Env{Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}, middleware.NewStates())
-	if err != nil {
+	if err := checkServices(lists); err != nil {
 		return err
 	}
-	return built.generation.Close()
+	g := middleware.NewStates().NewGeneration()
+	_, err = newProgram(lists, middleware.Env{Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}, g)
+	return errors.Join(err, g.Close())
 }
 
 // New puts a server together. Nothing listens or connects before Run.
@@ -80,28 +83,39 @@ func New(c *config.Config, o Options) (*Server, error) {
 		listeners: listeners{},
 	}
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	lists, err := parseMiddleware(c, o.Kinds)
-	if err != nil {
-		return nil, err
-	}
-	if s.chains, err = buildChains(lists, middleware.Env{Logger: o.Logger, Metrics: s.metrics}, s.states); err != nil {
-		return nil, err
-	}
-	s.directory = newDirectory(c.Node.Namespace, s.chains.outbound, s.clusters, s.component("outbound"))
-	if err := s.addUpstreams(); err != nil {
-		return nil, errors.Join(err, s.chains.generation.Close())
-	}
+	s.generations.open = map[*middleware.Generation]struct{}{}
+	s.directory = newDirectory(c.Node.Namespace, s.chains(middleware.Outbound), s.clusters, s.component("outbound"))
 	if c.Listen.Gateway != "" {
-		s.gateway = &gateway{name: c.GatewayListener(), chains: s.chains.gateway}
+		s.gateway = &gateway{name: c.GatewayListener(), chains: s.chains(middleware.Gateway), cluster: s.cluster}
 	}
 	if c.Discovery.XDS != nil {
 		s.useControlPlane()
 	}
 	if c.Outbound.Unknown == config.UnknownPassthrough {
-		s.directory.foreign = newPassthrough(s.chains.outbound, s.clusters)
+		s.directory.foreign = newPassthrough(s.chains(middleware.Outbound), s.clusters)
+	}
+	for _, p := range c.Ports() {
+		s.inboundPorts = append(s.inboundPorts, s.inbound(p))
+	}
+	path, _ := c.MiddlewareFile()
+	s.reload = &reloader{path: path, load: s.loadProgram, metrics: newReloadMetrics(s.metrics), status: ReloadStatus{File: path, Loaded: time.Now()}}
+	if path != "" {
+		s.reload.changed() // what is there now is what is loaded now
+	}
+	if err := errors.Join(s.loadProgram(), s.addUpstreams()); err != nil {
+		return nil, errors.Join(err, s.generations.closeAll())
 	}
 	return s, nil
 }
+
+// chains gives the chains in force of a direction.
+func (s *Server) chains(direction string) chainsFunc {
+	return func(service string) *middleware.Chains {
+		return s.program.Load().find(direction, service, s.config.Node.Namespace)
+	}
+}
+
+func (s *Server) cluster(name string) middleware.Picker { return s.clusters.Ensure(name) }
 
 func (s *Server) component(name string) *slog.Logger { return s.o.Logger.With("component", name) }
 
@@ -157,17 +171,17 @@ func (s *Server) useControlPlane() {
 func (s *Server) Run(ctx context.Context) error {
 	if err := s.bind(); err != nil {
 		s.listeners.close()
-		return errors.Join(err, s.chains.generation.Close())
+		return errors.Join(err, s.generations.closeAll())
 	}
 	if err := s.makeRegistrar(); err != nil {
 		s.listeners.close()
-		return errors.Join(err, s.chains.generation.Close())
+		return errors.Join(err, s.generations.closeAll())
 	}
 	group := s.parts()
 	s.serving.Store(true)
 	s.announce()
 	err := group.Run(ctx)
-	return errors.Join(err, s.chains.generation.Close())
+	return errors.Join(err, s.generations.closeAll())
 }
 
 // bind binds every listener that is on. Errors of all of them are returned.
@@ -232,6 +246,7 @@ func (s *Server) announce() {
 func (s *Server) parts() *run.Group {
 	g := &run.Group{}
 	g.Add("upstream", s.clusters.Run)
+	g.Add("middleware", s.runReload)
 	g.Add("admin", s.runAdmin)
 	if ln := s.listeners["listen.metrics"]; ln != nil {
 		g.Add("metrics", s.runMetrics(ln))
@@ -250,20 +265,16 @@ func (s *Server) parts() *run.Group {
 	}
 	engineMetrics := proxy.NewMetrics(s.metrics)
 	if ln := s.listeners["listen.outbound"]; ln != nil {
-		s.outbound = s.proxy(middleware.Outbound, s.directory, engineMetrics)
-		g.Add("outbound", s.serve(s.outbound, ln, nil))
+		g.Add("outbound", s.serve(s.proxy(middleware.Outbound, s.directory, engineMetrics), ln, nil))
 	}
 	if ln := s.listeners["listen.gateway"]; ln != nil {
-		s.edge = s.proxy(middleware.Gateway, s.gateway, engineMetrics)
-		g.Add("gateway", s.serve(s.edge, ln, s.leave))
+		g.Add("gateway", s.serve(s.proxy(middleware.Gateway, s.gateway, engineMetrics), ln, s.leave))
 	}
 	if s.registrar != nil {
 		g.Add("registrar", s.registrar.Run)
 	}
-	for i, p := range s.config.Ports() {
-		in := s.proxy(middleware.Inbound, s.inbound(p), engineMetrics)
-		s.inbounds = append(s.inbounds, in)
-		g.Add("inbound", s.serve(in, s.listeners[inboundKey(i)], s.leave))
+	for i, in := range s.inboundPorts {
+		g.Add("inbound", s.serve(s.proxy(middleware.Inbound, in, engineMetrics), s.listeners[inboundKey(i)], s.leave))
 	}
 	return g
 }
@@ -281,10 +292,8 @@ func (s *Server) inbound(p config.Port) *inbound {
 	name := fmt.Sprintf("%s.%s/%s", s.config.App.Name, s.config.Node.Namespace, p.Name)
 	c := upstream.NewAppCluster("app/"+p.Name, p.Address)
 	s.clusters.Add(c)
-	return &inbound{chains: s.chains.inbound, target: &middleware.Target{
-		Route:  &middleware.Route{Listener: middleware.Inbound, Service: name, Name: p.Name},
-		Pick:   func(*middleware.Exchange) (middleware.Picker, error) { return c, nil },
-		Try:    s.chains.inbound.Try,
-		Policy: s.chains.inbound.Policy,
-	}}
+	return &inbound{
+		service: name, chains: s.chains(middleware.Inbound), cluster: c,
+		route: &middleware.Route{Listener: middleware.Inbound, Service: name, Name: p.Name},
+	}
 }

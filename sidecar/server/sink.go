@@ -40,19 +40,9 @@ func (s *sink) SetRoutes(listener string, c *route.Config) {
 	if s.gateway == nil || listener != s.gateway.name {
 		return
 	}
-	if c == nil {
-		s.gateway.table.Store(nil)
-		return
-	}
-	table, err := route.Compile(c, route.Builder{
-		Listener: middleware.Gateway, Cluster: s.cluster,
-		Try: s.gateway.chains.Try, Policy: s.gateway.chains.Policy,
-	})
-	if err != nil { // the xds room has validated it: a defect
+	if err := s.gateway.setRoutes(c); err != nil { // the xds room has validated it: a defect
 		s.log.Error("routes not taken, the last ones stay", "listener", listener, "error", err)
-		return
 	}
-	s.gateway.table.Store(table)
 }
 
 func (s *sink) cluster(name string) middleware.Picker { return s.clusters.Ensure(name) }

@@ -3,15 +3,12 @@ package host
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"regexp"
 	"strings"
 )
 
 // maxName is the longest name of an object (RFC 1123 subdomain, as in
 // Kubernetes).
 const maxName = 253
-
-var subdomain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 
 // ObjectName is the name of the object of a source's machine: source-key where
 // that can be a name, and otherwise what is left of it, with a hash of the key
@@ -39,4 +36,23 @@ func ObjectName(source, key string) string {
 	return strings.Trim(readable, "-") + suffix
 }
 
-func isName(name string) bool { return len(name) <= maxName && subdomain.MatchString(name) }
+// isName is RFC 1123's subdomain: labels of a-z, 0-9 and '-' with a letter or
+// digit at both ends, joined by dots.
+func isName(name string) bool {
+	if name == "" || len(name) > maxName {
+		return false
+	}
+	last := byte('.')
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
+		case c == '-' && last != '.':
+		case c == '.' && last != '.' && last != '-':
+		default:
+			return false
+		}
+		last = c
+	}
+	return last != '.' && last != '-'
+}

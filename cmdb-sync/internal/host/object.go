@@ -36,6 +36,8 @@ type Object struct {
 	Kind       string   `json:"kind"`
 	Metadata   Metadata `json:"metadata"`
 	Spec       Spec     `json:"spec"`
+	// Status is the server's, and not sent back.
+	Status json.RawMessage `json:"status,omitempty"`
 
 	// rest is what of the document has no field here; never changed.
 	rest map[string]any
@@ -46,6 +48,8 @@ type Metadata struct {
 	Name        string            `json:"name"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
+	// CreationTimestamp is the server's, and not sent back.
+	CreationTimestamp string `json:"creationTimestamp,omitempty"`
 }
 
 // Spec is the machine, and where that is known from.
@@ -81,12 +85,15 @@ func (o *Object) Leaving() bool {
 // plain is Object without its methods.
 type plain Object
 
-// serverKeys are the keys of a document that its server writes, and that are
-// not sent back.
-var serverKeys = []string{"status"}
-
-// UnmarshalJSON keeps what the type has no field for.
+// UnmarshalJSON keeps what the type has no field for, and drops what is the
+// server's.
 func (o *Object) UnmarshalJSON(data []byte) error {
+	err := o.decode(data)
+	o.Status, o.Metadata.CreationTimestamp = nil, ""
+	return err
+}
+
+func (o *Object) decode(data []byte) error {
 	var p plain
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
@@ -103,9 +110,6 @@ func (o *Object) UnmarshalJSON(data []byte) error {
 	dec.UseNumber()
 	if err := dec.Decode(&o.rest); err != nil {
 		return fmt.Errorf("host object: %w", err)
-	}
-	for _, key := range serverKeys {
-		delete(o.rest, key)
 	}
 	if o.rest = unknown(o.rest, knownKeys); len(o.rest) == 0 {
 		o.rest = nil
@@ -132,8 +136,8 @@ func (o *Object) MarshalJSON() ([]byte, error) {
 type keys map[string]keys
 
 var knownKeys = keys{
-	"apiVersion": nil, "kind": nil,
-	"metadata": {"name": nil, "labels": nil, "annotations": nil},
+	"apiVersion": nil, "kind": nil, "status": nil,
+	"metadata": {"name": nil, "labels": nil, "annotations": nil, "creationTimestamp": nil},
 	"spec": {
 		"key": nil, "name": nil, "assetID": nil, "network": nil, "addresses": nil, "status": nil, "labels": nil,
 		"locality": {"region": nil, "zone": nil, "subzone": nil},

@@ -82,7 +82,7 @@ const (
 	TakeAsUp  Unknown = "up"
 	Refuse    Unknown = "error"
 	unknowns          = "keep, up, error"
-	maxLabels         = 100
+	maxLabels         = 64 // what the control plane keeps
 )
 
 // Validate refuses other words.

@@ -17,8 +17,14 @@ func (s *state) build(name registry.ServiceName) *Service {
 		return nil
 	}
 	svc := &Service{Name: name}
-	byPort := mergeInstances(e)
-	if declared := winner(e.declared); declared != nil {
+	by := winner(e.declared)
+	declared, holder := e.declared[by], Holder{Source: by.source}
+	if declared != nil {
+		holder.Pos = declared.Pos
+	}
+	s.share(object.ID{Kind: object.KindMeshService, Namespace: name.Namespace, Name: name.Name}, holder, len(e.declared))
+	byPort := s.mergeInstances(e, by)
+	if declared != nil {
 		svc.Declared = true
 		s.forget(e)
 		for _, p := range declared.Ports {
@@ -42,8 +48,9 @@ func (s *state) build(name registry.ServiceName) *Service {
 	return svc
 }
 
-// winner is the declaration of the owner that comes first.
-func winner(declared map[owner]*object.MeshService) *object.MeshService {
+// winner is the owner of the declaration that holds: the one that comes first.
+// It is nobody's where there is none.
+func winner(declared map[owner]*object.MeshService) owner {
 	var first *owner
 	for o := range declared {
 		if first == nil || o.compare(*first) < 0 {
@@ -51,16 +58,28 @@ func winner(declared map[owner]*object.MeshService) *object.MeshService {
 		}
 	}
 	if first == nil {
-		return nil
+		return owner{}
 	}
-	return declared[*first]
+	return *first
 }
 
 // mergeInstances gives each port name its instances, by key, each address once.
-func mergeInstances(e *entry) map[string][]Instance {
+// Of static endpoints those of the declaration that holds are taken.
+func (s *state) mergeInstances(e *entry, declaredBy owner) map[string][]Instance {
 	byPort := map[string][]Instance{}
 	for _, key := range slices.SortedFunc(maps.Keys(e.instances), registry.InstanceKey.Compare) {
-		byPort[key.PortName] = append(byPort[key.PortName], mergeClaims(e.instances[key]))
+		claims := e.instances[key]
+		if len(e.declared) > 1 {
+			claims = slices.DeleteFunc(slices.Clone(claims), func(c claim) bool {
+				return c.inst.Epoch == staticEpoch && c.owner != declaredBy
+			})
+			if len(claims) == 0 {
+				continue
+			}
+		}
+		i := mergeClaims(claims)
+		s.hosts.join(&i)
+		byPort[key.PortName] = append(byPort[key.PortName], i)
 	}
 	for port, instances := range byPort {
 		byPort[port] = dropAddressTwins(instances)
@@ -74,11 +93,18 @@ func mergeInstances(e *entry) map[string][]Instance {
 func mergeClaims(claims []claim) Instance {
 	slices.SortStableFunc(claims, func(a, b claim) int { return a.owner.compare(b.owner) })
 	first := claims[0]
-	merged := Instance{Instance: first.inst.Instance, Source: first.owner.source, epoch: first.inst.Epoch}
+	merged := Instance{
+		Instance: first.inst.Instance, Source: first.owner.source, StatusSource: first.owner.source, epoch: first.inst.Epoch,
+	}
+	if merged.Locality != (registry.Locality{}) {
+		merged.LocalitySource = first.owner.source
+	}
 	for _, c := range claims[1:] {
-		merged.Status = registry.MostRestrictive(merged.Status, c.inst.Status)
-		if merged.Locality == (registry.Locality{}) {
-			merged.Locality = c.inst.Locality
+		if status := registry.MostRestrictive(merged.Status, c.inst.Status); status != merged.Status {
+			merged.Status, merged.StatusSource = status, c.owner.source
+		}
+		if merged.Locality == (registry.Locality{}) && c.inst.Locality != (registry.Locality{}) {
+			merged.Locality, merged.LocalitySource = c.inst.Locality, c.owner.source
 		}
 	}
 	return merged

@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,10 +43,16 @@ type Mesh struct {
 	publish func(Change)
 	rank    map[string]int
 
+	hosts *Hosts
+
 	// Owned by Run's goroutine.
 	waiting map[string]struct{} // sources that have not synced
+	open    map[string]struct{} // sources in the middle of a change
 	state   *state
 	done    []func() // of updates not yet published
+
+	sourcesMu sync.Mutex
+	sources   []SourceStatus // by rank
 
 	current atomic.Pointer[Snapshot]
 	ready   chan struct{}
@@ -59,13 +66,16 @@ func New(o Options) *Mesh {
 		publish: o.Publish,
 		rank:    map[string]int{},
 		waiting: map[string]struct{}{},
+		open:    map[string]struct{}{},
+		hosts:   newHosts(),
 		ready:   make(chan struct{}),
 	}
 	for i, name := range o.Sources {
 		m.rank[name] = i
 		m.waiting[name] = struct{}{}
+		m.sources = append(m.sources, SourceStatus{Name: name})
 	}
-	m.state = newState(m.log, m.rank)
+	m.state = newState(m.log, m.rank, m.hosts)
 	m.current.Store(&Snapshot{Services: map[registry.ServiceName]*Service{}})
 	m.metrics = newMetrics(o.Metrics, m)
 	return m
@@ -73,6 +83,9 @@ func New(o Options) *Mesh {
 
 // Snapshot is the model as last published; empty before Ready.
 func (m *Mesh) Snapshot() *Snapshot { return m.current.Load() }
+
+// Hosts are the machines that are known.
+func (m *Mesh) Hosts() *Hosts { return m.hosts }
 
 // Ready is closed once the first snapshot was published.
 func (m *Mesh) Ready() <-chan struct{} { return m.ready }
@@ -92,35 +105,61 @@ func (m *Mesh) Run(ctx context.Context, updates <-chan source.Update) error {
 				return err
 			}
 		}
-		for n := 1; n < batch; n++ {
-			select {
-			case u := <-updates:
-				if err := m.take(u); err != nil {
-					return err
-				}
-				continue
-			default:
-			}
-			break
+		if err := m.takeWaiting(ctx, updates); err != nil {
+			return err
 		}
-		if len(m.waiting) == 0 {
+		if len(m.waiting) == 0 && len(m.open) == 0 {
 			m.flush()
 		}
 	}
 }
 
+// takeWaiting takes what waits, up to a batch of updates, and all that belongs
+// to a change of which a part was taken.
+func (m *Mesh) takeWaiting(ctx context.Context, updates <-chan source.Update) error {
+	for n := 1; n < batch || len(m.open) > 0; n++ {
+		select {
+		case u := <-updates:
+			if err := m.take(u); err != nil {
+				return err
+			}
+			continue
+		default:
+		}
+		if len(m.open) == 0 {
+			return nil
+		}
+		select {
+		case u := <-updates:
+			if err := m.take(u); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return nil
+}
+
 func (m *Mesh) take(u source.Update) error {
-	if _, ok := m.rank[u.Source]; !ok {
+	rank, ok := m.rank[u.Source]
+	if !ok {
 		return fmt.Errorf("an update of key %q came from an unknown source %q", u.Key, u.Source)
+	}
+	if u.More {
+		m.open[u.Source] = struct{}{}
+	} else {
+		delete(m.open, u.Source)
 	}
 	if u.Synced {
 		if _, ok := m.waiting[u.Source]; ok {
 			delete(m.waiting, u.Source)
 			m.log.Debug("source synced", "source", u.Source)
 		}
+		m.noteSource(rank, 0, true)
 		return nil
 	}
-	m.state.apply(u)
+	m.noteSource(rank, m.state.apply(u), false)
 	if u.Done != nil {
 		m.done = append(m.done, u.Done)
 	}

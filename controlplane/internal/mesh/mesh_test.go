@@ -299,7 +299,8 @@ func TestSeveralSourcesOfOneInstanceAreMerged(t *testing.T) {
 	w.send("a", "n1", instances(a))
 	got := w.mesh.Snapshot().Service(orders).Port(80).Instances
 	want := []mesh.Instance{{Instance: a.Instance, Source: "a"}}
-	want[0].Status, want[0].Locality = registry.StatusDraining, b.Locality
+	want[0].Status, want[0].StatusSource = registry.StatusDraining, "b"
+	want[0].Locality, want[0].LocalitySource = b.Locality, "b"
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(mesh.Instance{})); diff != "" {
 		t.Errorf("instances (-want +got):\n%s", diff)
 	}

@@ -23,6 +23,7 @@ func newMetrics(reg prometheus.Registerer, m *Mesh) *metrics {
 		}
 		return n
 	})
+	gauge("hosts", "Hosts that are known.", func(*Snapshot) int { return m.hosts.Count() })
 	c := prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "outrigger", Subsystem: "mesh", Name: "publications_total", Help: "Snapshots published.",
 	})

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"github.com/outrigger-mesh/outrigger/controlplane/internal/object"
+	"github.com/outrigger-mesh/outrigger/internal/conf"
 	"github.com/outrigger-mesh/outrigger/registry"
 )
 
@@ -12,6 +13,15 @@ type Snapshot struct {
 	// Routes are in the order of their precedence where everything else is
 	// equal: older first, then by namespace and name.
 	Routes []*object.HTTPRoute
+	// Shared are the objects that several sources have, and whose word holds.
+	// Hosts are not among them: see Hosts.Holder.
+	Shared map[object.ID]Holder
+}
+
+// Holder is whose word on an object holds.
+type Holder struct {
+	Source string
+	Pos    conf.Pos // where the object stands there
 }
 
 // Service returns a service, or nil.
@@ -48,8 +58,16 @@ type Port struct {
 // Instance is an instance and where it is known from.
 type Instance struct {
 	registry.Instance
+	// Source is whose word holds on that it is there and where.
 	Source string `json:"source"`
-	epoch  int64
+	// Machine is the host that it runs on, where one is known.
+	Machine Machine `json:"machine,omitzero"`
+	// LocalitySource and StatusSource are where those are from: a source, or
+	// FromHost. Empty where nobody said.
+	LocalitySource string `json:"localitySource,omitempty"`
+	StatusSource   string `json:"statusSource,omitempty"`
+
+	epoch int64
 }
 
 // Change is what differs between two snapshots.
@@ -60,4 +78,6 @@ type Change struct {
 	Services []registry.ServiceName
 	// Routes says that the set of routes differs.
 	Routes bool
+	// Hosts says that some hosts differ.
+	Hosts bool
 }

@@ -58,27 +58,52 @@ type state struct {
 	remembered  int
 	dirty       map[registry.ServiceName]struct{}
 	dirtyRoutes bool
+
+	hosts      *Hosts
+	dirtyHosts bool
+	// onHost are the services with an instance that says to be on a host, once
+	// for each instance that does.
+	onHost multi[hostUse, registry.ServiceName]
+	// shared are the objects that several sources have; it is copied into a
+	// snapshot when it has changed.
+	shared      map[object.ID]Holder
+	dirtyShared bool
 }
 
-func newState(log *slog.Logger, rank map[string]int) *state {
+// hostUse is what an instance says of its host: a name in lower case, or an
+// address in a network.
+type hostUse struct {
+	name    string
+	address hostAddress
+}
+
+func newState(log *slog.Logger, rank map[string]int, hosts *Hosts) *state {
 	return &state{
 		log:      log,
 		rank:     rank,
 		contents: map[owner]source.Content{},
 		services: map[registry.ServiceName]*entry{},
 		dirty:    map[registry.ServiceName]struct{}{},
+		hosts:    hosts,
+		onHost:   newMulti[hostUse, registry.ServiceName](),
+		shared:   map[object.ID]Holder{},
 	}
 }
 
-// apply replaces what the update's owner said before.
-func (s *state) apply(u source.Update) {
+// apply replaces what the update's owner said before. It returns by how many
+// the keys that something is said of have grown.
+func (s *state) apply(u source.Update) int {
 	o := owner{rank: s.rank[u.Source], source: u.Source, key: u.Key}
+	before := len(s.contents)
 	old := s.contents[o]
 	for _, ms := range old.Services {
 		delete(s.entry(ms.ServiceName()).declared, o)
 	}
 	for _, i := range instancesOf(old) {
 		s.retract(o, i.InstanceKey)
+		for _, use := range hostUses(i) {
+			s.onHost.remove(use, i.Service)
+		}
 	}
 	for _, ms := range u.Content.Services {
 		s.entry(ms.ServiceName()).declared[o] = ms
@@ -86,15 +111,82 @@ func (s *state) apply(u source.Update) {
 	for _, i := range instancesOf(u.Content) {
 		e := s.entry(i.Service)
 		e.instances[i.InstanceKey] = append(e.instances[i.InstanceKey], claim{owner: o, inst: i})
+		for _, use := range hostUses(i) {
+			s.onHost.add(use, i.Service)
+		}
 	}
+	s.applyHosts(o, old.Hosts, u.Content.Hosts)
 	if len(old.Routes) > 0 || len(u.Content.Routes) > 0 {
 		s.dirtyRoutes = true
 	}
-	if len(u.Content.Services)+len(u.Content.Routes)+len(u.Content.Instances) == 0 {
+	if u.Content.Empty() {
 		delete(s.contents, o)
 	} else {
 		s.contents[o] = u.Content
 	}
+	return len(s.contents) - before
+}
+
+// hostUses is what the instance says of its host.
+func hostUses(i source.Instance) []hostUse {
+	uses := make([]hostUse, 0, 2)
+	if i.Host != "" {
+		uses = append(uses, hostUse{name: strings.ToLower(i.Host)})
+	}
+	if ip, ok := ipOf(i.Address); ok {
+		uses = append(uses, hostUse{address: hostAddress{i.Network, ip}})
+	}
+	return uses
+}
+
+// applyHosts replaces what an owner said of hosts, and marks the services with
+// instances on those that differ now.
+func (s *state) applyHosts(o owner, old, next []*object.Host) {
+	said := make(map[string]struct{}, len(next))
+	for _, h := range next {
+		said[h.Name] = struct{}{}
+		s.applyHost(s.hosts.claim(h.Name, o.rank, o.source, h))
+	}
+	for _, h := range old {
+		if _, ok := said[h.Name]; !ok {
+			s.applyHost(s.hosts.claim(h.Name, o.rank, o.source, nil))
+		}
+	}
+}
+
+func (s *state) applyHost(was, now *object.Host) {
+	if was == now {
+		return
+	}
+	s.dirtyHosts = true
+	mark := func(name registry.ServiceName) { s.dirty[name] = struct{}{} }
+	for _, h := range []*object.Host{was, now} {
+		if h == nil {
+			continue
+		}
+		for _, name := range hostNames(h) {
+			s.onHost.each(hostUse{name: name.text}, mark)
+		}
+		for _, a := range h.Spec.Addresses {
+			if ip, ok := ipOf(a); ok {
+				s.onHost.each(hostUse{address: hostAddress{h.Spec.Network, ip}}, mark)
+			}
+		}
+	}
+}
+
+// share notes whose word holds on an object that several owners have.
+func (s *state) share(id object.ID, holder Holder, owners int) {
+	was, shared := s.shared[id]
+	switch {
+	case owners > 1 && (!shared || was != holder):
+		s.shared[id] = holder
+	case owners <= 1 && shared:
+		delete(s.shared, id)
+	default:
+		return
+	}
+	s.dirtyShared = true
 }
 
 // entry returns the service's entry, made if need be, and marks it dirty.
@@ -154,8 +246,9 @@ func instancesOf(c source.Content) []source.Instance {
 // change builds the next snapshot. It reports false, and leaves old as it is,
 // where nothing differs.
 func (s *state) change(old *Snapshot) (Change, bool) {
-	next := &Snapshot{Services: old.Services, Routes: old.Routes}
-	c := Change{Old: old, New: next}
+	next := &Snapshot{Services: old.Services, Routes: old.Routes, Shared: old.Shared}
+	c := Change{Old: old, New: next, Hosts: s.dirtyHosts}
+	s.dirtyHosts = false
 	for name := range s.dirty {
 		svc := s.build(name)
 		if was := old.Services[name]; svc == nil && was == nil || svc != nil && was != nil && reflect.DeepEqual(svc, was) {
@@ -179,7 +272,12 @@ func (s *state) change(old *Snapshot) (Change, bool) {
 		next.Routes, c.Routes = s.routes(), true
 		s.dirtyRoutes = false
 	}
-	return c, c.Routes || len(c.Services) > 0
+	if s.dirtyShared {
+		next.Shared = maps.Clone(s.shared)
+	}
+	changed := s.dirtyShared || c.Routes || c.Hosts || len(c.Services) > 0
+	s.dirtyShared = false
+	return c, changed
 }
 
 // routes are all routes, once each: of two with the same identity the one of
@@ -190,12 +288,27 @@ func (s *state) routes() []*object.HTTPRoute {
 		route *object.HTTPRoute
 	}
 	first := map[object.ID]said{}
+	owners := map[object.ID]int{}
+	for id := range s.shared {
+		if id.Kind == object.KindHTTPRoute {
+			owners[id] = 0 // perhaps nobody's any more
+		}
+	}
 	for o, content := range s.contents {
 		for _, r := range content.Routes {
+			owners[r.ID]++
 			if was, ok := first[r.ID]; !ok || o.compare(was.owner) < 0 {
 				first[r.ID] = said{owner: o, route: r}
 			}
 		}
+	}
+	for id, n := range owners {
+		f := first[id]
+		holder := Holder{Source: f.owner.source}
+		if f.route != nil {
+			holder.Pos = f.route.Pos
+		}
+		s.share(id, holder, n)
 	}
 	all := make([]*object.HTTPRoute, 0, len(first))
 	for _, f := range first {

@@ -18,38 +18,68 @@ const (
 	gatewayVersion = gatewayGroup + "/v1"
 )
 
-// kinds is every kind that may stand in a file, by its apiVersion.
-var kinds = []struct {
-	version, kind string
-	decode        func(conf.Node) (Object, error)
-}{
-	{gatewayVersion, KindHTTPRoute, decodeHTTPRoute},
-	{meshVersion, KindMeshService, decodeMeshService},
+// Kind is a kind of object, and how it is called.
+type Kind struct {
+	Version string // apiVersion
+	Name    string // kind
+	Plural  string // in URLs and on the command line
+	// Global says that objects of this kind have no namespace.
+	Global bool
+
+	decode func(conf.Node) (Object, error)
+}
+
+// Kinds is every kind that there is, in the order in which they are to be
+// applied: what is referred to first.
+var Kinds = []Kind{
+	{Version: meshVersion, Name: KindHost, Plural: "hosts", Global: true, decode: decodeHost},
+	{Version: meshVersion, Name: KindMeshService, Plural: "meshservices", decode: decodeMeshService},
+	{Version: gatewayVersion, Name: KindHTTPRoute, Plural: "httproutes", decode: decodeHTTPRoute},
+}
+
+// KindOf finds a kind by its name or plural, in any case.
+func KindOf(word string) (Kind, bool) {
+	for _, k := range Kinds {
+		if strings.EqualFold(word, k.Name) || strings.EqualFold(word, k.Plural) {
+			return k, true
+		}
+	}
+	return Kind{}, false
+}
+
+// ParseKey takes an object's key apart: namespace/name, or name where the kind
+// has no namespaces.
+func (k Kind) ParseKey(key string) (ID, error) {
+	id := ID{Kind: k.Name, Name: key}
+	check := checkObjectName
+	if !k.Global {
+		ns, name, ok := strings.Cut(key, "/")
+		if !ok {
+			return ID{}, fmt.Errorf("%.100q is not of the form namespace/name", key)
+		}
+		if err := registry.CheckName(ns); err != nil {
+			return ID{}, fmt.Errorf("namespace: %w", err)
+		}
+		id.Namespace, id.Name = ns, name
+		check = checkSubdomain
+	}
+	if err := check(id.Name); err != nil {
+		return ID{}, fmt.Errorf("name: %w", err)
+	}
+	return id, nil
 }
 
 // Parse reads the objects of a file of YAML documents, every mistake in it at
 // once. An empty document is skipped. Two objects with one identity are not
 // told here: see Duplicates.
 func Parse(name string, data []byte) ([]Object, error) {
-	docs, err := conf.ParseAll(name, data)
+	docs, err := ParseDocuments(name, data)
 	if err != nil {
 		return nil, err
 	}
 	var objects []Object
-	var errs []error
-	for _, doc := range docs {
-		if doc.IsZero() || doc.Kind() == conf.Null {
-			continue
-		}
-		o, err := Decode(doc)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		objects = append(objects, o)
-	}
-	if err := conf.Join(errs...); err != nil {
-		return nil, err
+	for _, d := range docs {
+		objects = append(objects, d.Object)
 	}
 	return objects, nil
 }
@@ -78,14 +108,14 @@ func Decode(n conf.Node) (Object, error) {
 	}
 	version, kind := head.version.Text(), head.kind.Text()
 	var known []string
-	for _, k := range kinds {
-		if k.kind == kind && k.version == version {
+	for _, k := range Kinds {
+		if k.Name == kind && k.Version == version {
 			return k.decode(n)
 		}
-		if k.kind == kind {
-			return nil, head.version.Errorf("apiVersion: %q is not known for kind %s: this version reads %s", version, kind, k.version)
+		if k.Name == kind {
+			return nil, head.version.Errorf("apiVersion: %q is not known for kind %s: this version reads %s", version, kind, k.Version)
 		}
-		known = append(known, k.kind+" ("+k.version+")")
+		known = append(known, k.Name+" ("+k.Version+")")
 	}
 	return nil, head.kind.Errorf("kind: %q (%s) is not known: this version reads %s", kind, version, strings.Join(known, ", "))
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/outrigger-mesh/outrigger/internal/conf"
 	"github.com/outrigger-mesh/outrigger/registry"
@@ -22,13 +23,15 @@ type meshServiceFile struct {
 	Kind       string          `yaml:"kind"`
 	Metadata   metadataFile    `yaml:"metadata"`
 	Spec       meshServiceSpec `yaml:"spec"`
+	Status     conf.Node       `yaml:"status"`
 }
 
 type metadataFile struct {
-	Name        string            `yaml:"name"`
-	Namespace   string            `yaml:"namespace"`
-	Labels      map[string]string `yaml:"labels"`
-	Annotations map[string]string `yaml:"annotations"`
+	Name              string            `yaml:"name"`
+	Namespace         string            `yaml:"namespace"`
+	Labels            map[string]string `yaml:"labels"`
+	Annotations       map[string]string `yaml:"annotations"`
+	CreationTimestamp time.Time         `yaml:"creationTimestamp"`
 }
 
 type meshServiceSpec struct {
@@ -204,7 +207,8 @@ func decodeMeshService(n conf.Node) (Object, error) {
 	}
 	s := &MeshService{Meta: Meta{
 		ID:     ID{Kind: KindMeshService, Namespace: f.Metadata.Namespace, Name: f.Metadata.Name},
-		Labels: f.Metadata.Labels, Annotations: f.Metadata.Annotations, Pos: n.Pos(),
+		Labels: f.Metadata.Labels, Annotations: f.Metadata.Annotations,
+		Created: f.Metadata.CreationTimestamp, Pos: n.Pos(),
 	}}
 	for _, p := range f.Spec.Ports {
 		s.Ports = append(s.Ports, registry.Port{Name: p.Name, Number: p.Port, Protocol: p.Protocol})

@@ -1,11 +1,13 @@
 // Package object is the kinds of configuration object: how each is decoded
-// strictly from YAML, validated with all errors at once, and what is left of
-// it as plain Go for the rest of the control plane. The Gateway API's own types
-// are known here alone.
+// strictly from YAML or JSON, validated with all errors at once, and what is
+// left of it as plain Go for the rest of the control plane. The Gateway API's
+// own types are known here alone.
 //
-// Kinds: MeshService (mesh.outrigger.dev/v1alpha1) and HTTPRoute
+// Kinds: MeshService and Host (mesh.outrigger.dev/v1alpha1) and HTTPRoute
 // (gateway.networking.k8s.io/v1). What of a kind this version does not carry is
-// refused at its position: an object never means less than it says.
+// refused at its position: an object never means less than it says. What a
+// server writes (status, metadata.creationTimestamp) is read over, so that what
+// was read can be written back.
 package object
 
 import (
@@ -19,17 +21,26 @@ import (
 const (
 	KindMeshService = "MeshService"
 	KindHTTPRoute   = "HTTPRoute"
+	KindHost        = "Host"
 )
 
 // ID identifies an object.
 type ID struct {
 	Kind      string `json:"kind"`
-	Namespace string `json:"namespace"`
+	Namespace string `json:"namespace,omitempty"` // empty for a kind that has none
 	Name      string `json:"name"`
 }
 
-// String is kind namespace/name.
-func (id ID) String() string { return id.Kind + " " + id.Namespace + "/" + id.Name }
+// String is kind namespace/name, or kind name for a kind without namespaces.
+func (id ID) String() string { return id.Kind + " " + id.Key() }
+
+// Key is namespace/name, or name: what tells objects of one kind apart.
+func (id ID) Key() string {
+	if id.Namespace == "" {
+		return id.Name
+	}
+	return id.Namespace + "/" + id.Name
+}
 
 // Meta is what every object has.
 type Meta struct {

@@ -1,5 +1,5 @@
 // Package source is what a source of the mesh's model is. Each source watches
-// one thing, in a folder of its own (file, sidecar), and sends what it owns.
+// one thing, in a folder of its own (file, sidecar, store), and sends what it owns.
 package source
 
 import (
@@ -25,9 +25,12 @@ type Update struct {
 	// Synced says that everything there was at the start has been sent. Such
 	// an Update carries nothing else.
 	Synced bool
-	// Key is what the content is of: a file, a node.
+	// Key is what the content is of: a file, a node, an object.
 	Key     string
 	Content Content
+	// More says that the source's next update belongs to this one: nothing is
+	// published in between. It follows at once.
+	More bool
 	// Done, if set, is called once the update is part of what is served, from
 	// the mesh's goroutine: it must not block.
 	Done func()
@@ -38,7 +41,29 @@ type Update struct {
 type Content struct {
 	Services  []*object.MeshService
 	Routes    []*object.HTTPRoute
+	Hosts     []*object.Host
 	Instances []Instance
+}
+
+// Empty reports whether there is nothing in it.
+func (c *Content) Empty() bool {
+	return len(c.Services)+len(c.Routes)+len(c.Hosts)+len(c.Instances) == 0
+}
+
+// Of is the content of some objects.
+func Of(objects ...object.Object) Content {
+	var c Content
+	for _, o := range objects {
+		switch o := o.(type) {
+		case *object.MeshService:
+			c.Services = append(c.Services, o)
+		case *object.HTTPRoute:
+			c.Routes = append(c.Routes, o)
+		case *object.Host:
+			c.Hosts = append(c.Hosts, o)
+		}
+	}
+	return c
 }
 
 // Instance is a registered instance and the epoch of the process that

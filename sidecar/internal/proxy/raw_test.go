@@ -21,7 +21,7 @@ import (
 
 // to is a dispatcher with one cluster and no middleware.
 func to(c *upstream.Cluster) *dispatcher {
-	return &dispatcher{chain: middleware.Router, any: &middleware.Target{
+	return &dispatcher{any: &middleware.Target{
 		Route: &middleware.Route{Listener: "inbound", Service: "app"},
 		Pick:  func(*middleware.Exchange) (middleware.Picker, error) { return c, nil },
 		Try:   middleware.Transport,

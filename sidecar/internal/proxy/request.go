@@ -29,7 +29,7 @@ func (c *conn) serveRequest(head []byte) bool {
 	c.prepare(x)
 	c.watch.arm(st)
 	x.SetTarget(c.match(x))
-	send := x.Serve(c.s.o.Dispatcher.Chain())
+	send := x.Serve(x.Chain())
 	// From here on a cancellation also stops what is being written.
 	c.headSent.Store(true)
 	if cause := x.Cause(); cause != nil {
@@ -69,8 +69,11 @@ func (c *conn) prepare(x *middleware.Exchange) {
 
 func (c *conn) match(x *middleware.Exchange) *middleware.Target {
 	if string(x.Request.Method) == http.MethodConnect {
-		return route.Refusal(&middleware.Route{Listener: c.s.o.Listener}, http.StatusNotImplemented,
-			middleware.ReasonMethodRefused, "CONNECT is not forwarded: send the request itself, with the service as Host")
+		t := *c.s.o.Dispatcher.Match(x) // for its chain: the refusal belongs into log and metrics
+		refusal := route.Refusal(t.Route, http.StatusNotImplemented, middleware.ReasonMethodRefused,
+			"CONNECT is not forwarded: send the request itself, with the service as Host")
+		t.Pick, t.Timeout = refusal.Pick, 0
+		return &t
 	}
 	return c.s.o.Dispatcher.Match(x)
 }

@@ -28,8 +28,6 @@ const (
 
 // Dispatcher finds the way of a request. It is called by many goroutines.
 type Dispatcher interface {
-	// Chain is the request chain in force.
-	Chain() middleware.Handler
 	// Match is the target of a request, never nil: one that refuses where there
 	// is no route. It may wait for discovery, until the exchange is canceled.
 	Match(x *middleware.Exchange) *middleware.Target

@@ -33,6 +33,7 @@ func (engine) Start(t testing.TB, s middlewaretest.Setup) http.RoundTripper {
 	target := func(name string, handlers []http.Handler) *middleware.Target {
 		p := backends(t, name, handlers)
 		return &middleware.Target{
+			Chain:  d.chain,
 			Route:  &middleware.Route{Listener: "outbound", Service: name, Name: name},
 			Pick:   func(*middleware.Exchange) (middleware.Picker, error) { return p, nil },
 			Try:    try,
@@ -51,8 +52,6 @@ type dispatcher struct {
 	any    *middleware.Target
 	others map[string]*middleware.Target
 }
-
-func (d *dispatcher) Chain() middleware.Handler { return d.chain }
 
 func (d *dispatcher) Match(x *middleware.Exchange) *middleware.Target {
 	if t := d.others[string(route.Host(nil, x.Request.Authority))]; t != nil {

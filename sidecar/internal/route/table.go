@@ -22,8 +22,9 @@ type Builder struct {
 	// Cluster is the picker of a cluster. A cluster that is not known yet gets
 	// one that refuses.
 	Cluster func(name string) middleware.Picker
-	Try     middleware.TryHandler
-	Policy  middleware.TryPolicy
+	// Chains are the chains of a service; of the listener's own for an empty
+	// name.
+	Chains func(service string) *middleware.Chains
 }
 
 // Table is a compiled Config.
@@ -161,10 +162,9 @@ func (b Builder) target(r *Route) (*middleware.Target, error) {
 	}
 	t := &middleware.Target{
 		Route:   &middleware.Route{Listener: b.Listener, Service: service, Name: r.Name},
-		Try:     b.Try,
-		Policy:  b.Policy,
 		Timeout: r.Timeout,
 	}
+	t.Use(b.Chains(service))
 	if len(r.Clusters) == 1 {
 		picker := b.Cluster(r.Clusters[0].Name)
 		t.Pick = func(*middleware.Exchange) (middleware.Picker, error) { return picker, nil }
@@ -200,7 +200,9 @@ func weighted(clusters []WeightedCluster, lookup func(string) middleware.Picker)
 }
 
 func (b Builder) refusal(name string, status int, reason middleware.Reason, message string) *middleware.Target {
-	return Refusal(&middleware.Route{Listener: b.Listener, Service: b.Service, Name: name}, status, reason, message)
+	t := Refusal(&middleware.Route{Listener: b.Listener, Service: b.Service, Name: name}, status, reason, message)
+	t.Use(b.Chains(b.Service))
+	return t
 }
 
 // Refusal is a target that answers instead of forwarding: the request passes

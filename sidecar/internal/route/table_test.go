@@ -19,6 +19,8 @@ func request(t *testing.T, line string) *middleware.Request {
 	return r
 }
 
+func none(string) *middleware.Chains { return &middleware.Chains{} }
+
 func TestTheMostSpecificDomainAndTheFirstMatchingRuleWin(t *testing.T) {
 	to := func(name string, m Match) Route {
 		return Route{Name: name, Match: m, Clusters: []WeightedCluster{{Name: name, Weight: 1}}}
@@ -40,7 +42,7 @@ func TestTheMostSpecificDomainAndTheFirstMatchingRuleWin(t *testing.T) {
 			to("not-internal", Match{Path: "/", Headers: []ValueMatch{{Name: "x-internal", Present: true, Invert: true}}}),
 		}},
 	}}
-	table, err := Compile(config, Builder{Listener: "gateway", Cluster: func(string) middleware.Picker { return nil }})
+	table, err := Compile(config, Builder{Listener: "gateway", Cluster: func(string) middleware.Picker { return nil }, Chains: none})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +98,7 @@ func TestCompileNamesWhatIsWrong(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := Compile(&Config{VirtualHosts: []VirtualHost{c.host}}, Builder{Cluster: func(string) middleware.Picker { return nil }})
+			_, err := Compile(&Config{VirtualHosts: []VirtualHost{c.host}}, Builder{Cluster: func(string) middleware.Picker { return nil }, Chains: none})
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
@@ -112,7 +114,7 @@ func TestWeightsSplitRequests(t *testing.T) {
 	config := &Config{VirtualHosts: []VirtualHost{{Domains: []string{"*"}, Routes: []Route{{
 		Clusters: []WeightedCluster{{Name: "a", Weight: 90}, {Name: "b", Weight: 10}, {Name: "never", Weight: 0}},
 	}}}}}
-	table, err := Compile(config, Builder{Cluster: func(n string) middleware.Picker { return named(n) }})
+	table, err := Compile(config, Builder{Cluster: func(n string) middleware.Picker { return named(n) }, Chains: none})
 	if err != nil {
 		t.Fatal(err)
 	}

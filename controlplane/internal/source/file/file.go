@@ -173,16 +173,7 @@ func (s *Source) Run(ctx context.Context, out chan<- source.Update) error {
 
 // update is everything that is known.
 func (s *Source) update() source.Update {
-	u := source.Update{Source: Name, Key: "objects"}
-	for _, o := range s.objects(nil) {
-		switch o := o.(type) {
-		case *object.MeshService:
-			u.Content.Services = append(u.Content.Services, o)
-		case *object.HTTPRoute:
-			u.Content.Routes = append(u.Content.Routes, o)
-		}
-	}
-	return u
+	return source.Update{Source: Name, Key: "objects", Content: source.Of(s.objects(nil)...)}
 }
 
 // read reads a file, bounded.

@@ -1,6 +1,7 @@
 package bolt_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,8 +18,54 @@ import (
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) func() (store.Store, error) {
 		path := filepath.Join(t.TempDir(), "data", "outrigger.db")
-		return func() (store.Store, error) { return bolt.Open(bolt.Options{Path: path}) }
+		return func() (store.Store, error) { return bolt.Open(bolt.Options{Path: path, History: storetest.Bounds}) }
 	})
+}
+
+// It is what a CMDB of a large company comes to: 100,000 machines in five calls,
+// then all of them anew.
+func TestManyItemsAreAppliedAndListedInSeconds(t *testing.T) {
+	s, err := bolt.Open(bolt.Options{Path: filepath.Join(t.TempDir(), "outrigger.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	const total, calls = 100_000, 5
+	value := []byte(strings.Repeat("x", 400))
+	for round := range 2 {
+		for call := range calls {
+			b := store.Batch{}
+			for i := range total / calls {
+				b.Put = append(b.Put, store.Put{
+					Key: fmt.Sprintf("host-%06d", call*total/calls+i), Value: append(value, byte('0'+round)),
+				})
+			}
+			if _, err := s.Apply(t.Context(), "hosts", b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	n, after := 0, ""
+	for {
+		// The revision between the two rounds.
+		page, err := s.List(t.Context(), "hosts", store.ListOptions{At: calls, After: after, Limit: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, item := range page.Items {
+			if item.Value[len(item.Value)-1] != '0' {
+				t.Fatalf("%s holds what came later", item.Key)
+			}
+		}
+		n += len(page.Items)
+		if !page.More {
+			break
+		}
+		after = page.Items[len(page.Items)-1].Key
+	}
+	if n != total {
+		t.Errorf("%d items are listed at revision %d, want %d", n, calls, total)
+	}
 }
 
 func TestOpenNamesALockedFileAndItsLikelyHolder(t *testing.T) {

@@ -3,11 +3,13 @@ package bolt
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/outrigger-mesh/outrigger/controlplane/internal/store"
 )
@@ -85,7 +87,9 @@ func (c *collection) list(ctx context.Context, o store.ListOptions) (store.Page,
 func (c *collection) each(at uint64, prefix, after []byte, visit func([]byte, entry) (bool, error)) error {
 	start := prefix
 	if bytes.Compare(after, prefix) >= 0 && len(after) > 0 {
-		start = append(bytes.Clone(after), 0) // the next possible key
+		// No key has a zero byte: this is before the next possible key, and past
+		// the undos of this one.
+		start = append(bytes.Clone(after), 1)
 	}
 	items, undo := c.items.Cursor(), c.undo.Cursor()
 	key, value := items.Seek(start)
@@ -203,6 +207,9 @@ func (s *Store) since(name string, since store.Revision) (store.Change, error) {
 		}
 		return nil
 	})
+	if errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
+		err = store.ErrClosed
+	}
 	if err != nil {
 		return store.Change{}, fmt.Errorf("watch %s in %s: %w", name, s.path, err)
 	}

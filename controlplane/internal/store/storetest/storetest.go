@@ -15,8 +15,13 @@ import (
 	"github.com/outrigger-mesh/outrigger/registry"
 )
 
+// Bounds is the history that the stores of the suite are to be opened with: so
+// little that the suite goes past it.
+var Bounds = store.History{Revisions: 20, Records: 200}
+
 // Run runs the suite. open opens the same store each time it is called in one
-// test, and another one in each test; the suite closes what it opened.
+// test, and another one in each test, with Bounds; the suite closes what it
+// opened.
 func Run(t *testing.T, open func(t *testing.T) func() (store.Store, error)) {
 	tests := []struct {
 		name string
@@ -28,6 +33,20 @@ func Run(t *testing.T, open func(t *testing.T) func() (store.Store, error)) {
 		{"a deleted node is gone, also after a reopen, and deleting it again is no error", testDelete},
 		{"concurrent changes of different nodes are all kept", testConcurrent},
 		{"a cancelled context changes nothing", testCancelled},
+		{"a collection that never held anything is empty at revision zero", testNoCollection},
+		{"an apply that changes something is one revision, any other none", testRevisions},
+		{"items keep the revision that brought them and when their key came", testItems},
+		{"a batch on a stale base is refused and changes nothing", testStale},
+		{"of concurrent batches on one base one is made", testRace},
+		{"a dry run says what would be and changes nothing", testDryRun},
+		{"a batch with a bad key is refused whole", testBadKeys},
+		{"objects and revisions are read back after the store was opened again", testReopenCollection},
+		{"every revision that is kept is listed as it was, in pages of any size", testHistory},
+		{"history is bounded, and what is past it is compacted", testCompaction},
+		{"a watch tells what is different since a revision", testWatch},
+		{"a watch waits for a change of its own collection", testWatchWaits},
+		{"a watch ends with its context and with the store", testWatchEnds},
+		{"a cancelled context applies and lists nothing", testCancelledCollection},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, open(t)) })
