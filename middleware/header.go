@@ -65,6 +65,12 @@ func (h *Header) Values(name string) iter.Seq[[]byte] {
 func (h *Header) Set(name, value string) { set(h, name, value) }
 
 // SetBytes is Set for a value in bytes, which it copies.
+//
+// It is not inlined, since other packages would then see the generic function
+// behind it, and take its value for one that escapes: an allocation for each
+// value that is made on the stack.
+//
+//go:noinline
 func (h *Header) SetBytes(name string, value []byte) { set(h, name, value) }
 
 func set[T string | []byte](h *Header, name string, value T) {
@@ -82,7 +88,10 @@ func set[T string | []byte](h *Header, name string, value T) {
 // is not a token (RFC 9110, section 5.6.2) adds nothing.
 func (h *Header) Add(name, value string) { add(h, name, value) }
 
-// AddBytes is Add for a value in bytes, which it copies.
+// AddBytes is Add for a value in bytes, which it copies. It is not inlined for
+// SetBytes' reason.
+//
+//go:noinline
 func (h *Header) AddBytes(name string, value []byte) { add(h, name, value) }
 
 func add[T string | []byte](h *Header, name string, value T) {

@@ -80,7 +80,7 @@ func TestMergedValuesKeepTheirPlaces(t *testing.T) {
 
 func TestMistakesOfMergedValuesAreReportedWhereTheyWereWritten(t *testing.T) {
 	base := parseAs(t, "base.yaml", "a: x\na: 2\nb: {x: y}\n")
-	over := parseAs(t, "over.yaml", "b: {y: z}\nc: 1\nc: 2\nd: 3\n")
+	over := parseAs(t, "over.yaml", "b: {y: z}\nc: 1\nc: 2\nextra: 3\n")
 	var v struct {
 		A, C int
 		B    struct{ X, Y int }
@@ -91,7 +91,7 @@ base.yaml:2:1: duplicate key "a", first given at line 1
 base.yaml:3:8: b.x: expected an integer, found the string "y"
 over.yaml:1:8: b.y: expected an integer, found the string "z"
 over.yaml:3:1: duplicate key "c", first given at line 2
-over.yaml:4:1: unknown key "d", known are a, b, c`
+over.yaml:4:1: unknown key "extra", known are a, b, c`
 	if err == nil {
 		t.Fatal("was taken")
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/internal/version"
 	"github.com/outrigger-mesh/outrigger/middleware"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/config"
-	"github.com/outrigger-mesh/outrigger/sidecar/server"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/node"
 )
 
 // Main is the whole of the program, with these kinds of middleware. It does not
@@ -91,7 +91,7 @@ func load(file string, kinds []middleware.Kind) (*config.Config, error) {
 	if c == nil {
 		return nil, err
 	}
-	return c, conf.Join(err, server.Check(c, kinds))
+	return c, conf.Join(err, node.Check(c, kinds))
 }
 
 func check(file string, stdout io.Writer, kinds []middleware.Kind) error {
@@ -123,7 +123,7 @@ func serve(ctx context.Context, file string, stderr io.Writer, kinds []middlewar
 	for _, w := range c.Warnings() {
 		log.Warn("configuration", "warning", w)
 	}
-	s, err := server.New(c, server.Options{Kinds: kinds, Logger: log, Level: level, Version: version.String()})
+	s, err := node.New(c, node.Options{Kinds: kinds, Logger: log, Level: level, Version: version.String()})
 	if err != nil {
 		return err
 	}

@@ -1,3 +1,11 @@
+// Package server is the proxy as a Go-Micro server.Server, for programs that
+// embed it: it runs under micro.NewService(micro.Server(server.New(...))) as
+// well as by itself.
+//
+// The configuration is that of the sidecar's file. What Go-Micro's options say
+// beside it goes before it: Name and Version of the app, Address of the inbound
+// listener, Advertise, Registry and RegisterTTL. Start listens and registers,
+// Stop deregisters, waits until callers have learned of it, and drains.
 package server
 
 import (
@@ -5,295 +13,220 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"sync/atomic"
+	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go-micro.dev/v4/registry"
+	"go-micro.dev/v4/server"
 
-	"github.com/outrigger-mesh/outrigger/internal/ads"
-	"github.com/outrigger-mesh/outrigger/internal/run"
+	"github.com/outrigger-mesh/outrigger/internal/conf"
+	"github.com/outrigger-mesh/outrigger/internal/version"
 	"github.com/outrigger-mesh/outrigger/middleware"
-	"github.com/outrigger-mesh/outrigger/registry/mesh"
+	"github.com/outrigger-mesh/outrigger/middleware/builtin"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/config"
-	"github.com/outrigger-mesh/outrigger/sidecar/internal/proxy"
-	"github.com/outrigger-mesh/outrigger/sidecar/internal/registrar"
-	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
-	"github.com/outrigger-mesh/outrigger/sidecar/internal/xds"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/node"
 )
 
-// Options of a Server.
-type Options struct {
-	Kinds   []middleware.Kind
-	Logger  *slog.Logger
-	Level   *slog.LevelVar // what the admin port may change; nil: nothing
-	Version string
+// settings is what the options of this package say; Go-Micro's Options carry it
+// in their context.
+type settings struct {
+	file   string
+	yaml   []byte
+	kinds  []middleware.Kind
+	logger *slog.Logger
 }
 
-// Server is one sidecar or gateway.
+type settingsKey struct{}
+
+func set(f func(*settings)) server.Option {
+	return func(o *server.Options) {
+		if o.Context == nil {
+			o.Context = context.Background()
+		}
+		var s settings
+		if old, ok := o.Context.Value(settingsKey{}).(settings); ok {
+			s = old
+		}
+		f(&s)
+		o.Context = context.WithValue(o.Context, settingsKey{}, s)
+	}
+}
+
+// ConfigFile is the path of the configuration (see docs/architecture.md for
+// its keys). Without it and ConfigYAML, every key has its default.
+func ConfigFile(path string) server.Option {
+	return set(func(s *settings) { s.file, s.yaml = path, nil })
+}
+
+// ConfigYAML is the configuration itself.
+func ConfigYAML(content string) server.Option {
+	return set(func(s *settings) { s.file, s.yaml = "", []byte(content) })
+}
+
+// Kinds are the kinds of middleware that the configuration may name, in place
+// of the built-in ones.
+func Kinds(kinds ...middleware.Kind) server.Option {
+	return set(func(s *settings) { s.kinds = kinds })
+}
+
+// Logger takes the proxy's log; without it there is none.
+func Logger(l *slog.Logger) server.Option {
+	return set(func(s *settings) { s.logger = l })
+}
+
+// Server is the proxy. New makes one.
 type Server struct {
-	config  *config.Config
-	o       Options
-	metrics *prometheus.Registry
-	states  *middleware.States
-
-	program     atomic.Pointer[program]
-	generations generations
-	reload      *reloader
-
-	clusters  *upstream.Set
-	directory *directory
-	gateway   *gateway    // nil without listen.gateway
-	xds       *xds.Client // nil without discovery.xds
-	registry  *mesh.Registry
-	registrar *registrar.Registrar // nil without an app
-
-	listeners    listeners
-	inboundPorts []*inbound
-	draining     atomic.Bool
-	serving      atomic.Bool
+	mu        sync.Mutex
+	options   server.Options
+	cancel    context.CancelFunc // nil while it does not run
+	done      chan error
+	addresses map[string]string
 }
 
-// Check finds every mistake of a configuration that can be found without
-// starting anything.
-func Check(c *config.Config, kinds []middleware.Kind) error {
-	lists, err := parseMiddleware(c, kinds)
-	if err != nil {
-		return err
-	}
-	if err := checkServices(lists); err != nil {
-		return err
-	}
-	g := middleware.NewStates().NewGeneration()
-	_, err = newProgram(lists, middleware.Env{Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}, g)
-	return errors.Join(err, g.Close())
+var _ server.Server = (*Server)(nil)
+
+// New makes a proxy that Start starts.
+func New(opts ...server.Option) *Server {
+	s := &Server{}
+	s.options.Context = context.Background()
+	s.options.Metadata = map[string]string{}
+	_ = s.Init(opts...)
+	return s
 }
 
-// New puts a server together. Nothing listens or connects before Run.
-func New(c *config.Config, o Options) (*Server, error) {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
+// Init takes options; they are in force at the next Start.
+func (s *Server) Init(opts ...server.Option) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range opts {
+		o(&s.options)
 	}
-	s := &Server{
-		config: c, o: o,
-		metrics:   prometheus.NewRegistry(),
-		states:    middleware.NewStates(),
-		clusters:  upstream.NewSet(),
-		listeners: listeners{},
-	}
-	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.generations.open = map[*middleware.Generation]struct{}{}
-	s.directory = newDirectory(c.Node.Namespace, s.chains(middleware.Outbound), s.clusters, s.component("outbound"))
-	if c.Listen.Gateway != "" {
-		s.gateway = &gateway{name: c.GatewayListener(), chains: s.chains(middleware.Gateway), cluster: s.cluster}
-	}
-	if c.Discovery.XDS != nil {
-		s.useControlPlane()
-	}
-	if c.Outbound.Unknown == config.UnknownPassthrough {
-		s.directory.foreign = newPassthrough(s.chains(middleware.Outbound), s.clusters)
-	}
-	for _, p := range c.Ports() {
-		s.inboundPorts = append(s.inboundPorts, s.inbound(p))
-	}
-	path, _ := c.MiddlewareFile()
-	s.reload = &reloader{path: path, load: s.loadProgram, metrics: newReloadMetrics(s.metrics), status: ReloadStatus{File: path, Loaded: time.Now()}}
-	if path != "" {
-		s.reload.changed() // what is there now is what is loaded now
-	}
-	if err := errors.Join(s.loadProgram(), s.addUpstreams()); err != nil {
-		return nil, errors.Join(err, s.generations.closeAll())
-	}
-	return s, nil
-}
-
-// chains gives the chains in force of a direction.
-func (s *Server) chains(direction string) chainsFunc {
-	return func(service string) *middleware.Chains {
-		return s.program.Load().find(direction, service, s.config.Node.Namespace)
-	}
-}
-
-func (s *Server) cluster(name string) middleware.Picker { return s.clusters.Ensure(name) }
-
-func (s *Server) component(name string) *slog.Logger { return s.o.Logger.With("component", name) }
-
-// addUpstreams makes the services of the configuration file.
-func (s *Server) addUpstreams() error {
-	var errs []error
-	for written, u := range s.config.Upstreams {
-		name, port, err := s.config.UpstreamKey(written)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		c := upstream.NewCluster(upstream.Config{
-			Name: "static/" + name.PortName(port), Protocol: u.Protocol, ConnectTimeout: u.ConnectTimeout,
-		})
-		var endpoints []upstream.EndpointConfig
-		for _, e := range u.Endpoints {
-			endpoints = append(endpoints, upstream.EndpointConfig{Address: e.Address, Weight: e.Weight, Locality: e.Locality()})
-		}
-		c.SetEndpoints(endpoints)
-		s.clusters.Add(c)
-		errs = append(errs, s.directory.addStatic(name, port, c))
-	}
-	return errors.Join(errs...)
-}
-
-func (s *Server) useControlPlane() {
-	x, n := s.config.Discovery.XDS, s.config.Node
-	dial := ads.DialOptions{Server: x.Server, CAFile: x.CAFile, TokenFile: x.TokenFile, Plaintext: x.Plaintext}
-	s.xds = xds.New(xds.Options{
-		Dial: dial,
-		Node: ads.Node{
-			ID: n.ID, Cluster: n.Namespace, Locality: n.Locality(), Agent: "outrigger-sidecar", Version: s.o.Version,
-			Metadata: map[string]string{"network": n.Network, "host": n.Host},
-		},
-		Logger:     s.component("xds"),
-		Registerer: s.metrics,
-	}, &sink{clusters: s.clusters, directory: s.directory, gateway: s.gateway, log: s.component("xds")})
-	s.directory.subscribe = s.xds.Subscribe
-	s.directory.connected = func() bool { return s.xds.Status().Stream.Connected }
-	if s.config.App == nil || s.config.Discovery.Registry.Kind == "" {
-		return
-	}
-	s.registry = mesh.New(mesh.Options{
-		Dial: dial, Network: n.Network, Node: n.ID, Agent: "outrigger-sidecar/" + s.o.Version,
-		TTL: s.config.Discovery.Registry.TTL, Logger: s.component("registry"),
-	})
-}
-
-// Run binds all listeners, or none and says why, and serves until ctx ends.
-// Then the app is deregistered, callers are given time to learn of it, requests
-// in flight are finished, and Run returns nil.
-func (s *Server) Run(ctx context.Context) error {
-	if err := s.bind(); err != nil {
-		s.listeners.close()
-		return errors.Join(err, s.generations.closeAll())
-	}
-	if err := s.makeRegistrar(); err != nil {
-		s.listeners.close()
-		return errors.Join(err, s.generations.closeAll())
-	}
-	group := s.parts()
-	s.serving.Store(true)
-	s.announce()
-	err := group.Run(ctx)
-	return errors.Join(err, s.generations.closeAll())
-}
-
-// bind binds every listener that is on. Errors of all of them are returned.
-func (s *Server) bind() error {
-	l := s.config.Listen
-	errs := []error{
-		s.listeners.bind("listen.admin", l.Admin),
-		s.listeners.bind("listen.metrics", l.Metrics),
-		s.listeners.bind("listen.outbound", l.Outbound),
-		s.listeners.bind("listen.gateway", l.Gateway),
-	}
-	for i, p := range s.config.Ports() {
-		errs = append(errs, s.listeners.bind(inboundKey(i), p.Listen))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	s.directory.ownPorts = ownAddresses(s.listeners)
 	return nil
 }
 
-func inboundKey(i int) string {
-	if i == 0 {
-		return "listen.inbound"
-	}
-	return fmt.Sprintf("app.ports[%d].listen", i)
+// Options are the options as they are.
+func (s *Server) Options() server.Options {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.options
 }
 
-// ownAddresses is what a request to ourselves could name as its authority.
-func ownAddresses(l listeners) map[string]bool {
-	own := map[string]bool{}
-	for _, ln := range l {
-		_, port, err := net.SplitHostPort(ln.Addr().String())
-		if err != nil {
-			continue
+// Start binds the listeners, serves, and registers the app as soon as it is
+// healthy. It returns when everything listens, or says what is wrong; then
+// nothing is left running.
+func (s *Server) Start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cancel != nil {
+		return errors.New("server: is running")
+	}
+	n, serving, err := s.build()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(s.options.Context))
+	done := make(chan error, 1)
+	go func() { done <- n.Run(ctx) }()
+	select {
+	case s.addresses = <-serving:
+		s.cancel, s.done = cancel, done
+		return nil
+	case err := <-done:
+		cancel()
+		return err
+	}
+}
+
+func (s *Server) build() (*node.Node, <-chan map[string]string, error) {
+	own, _ := s.options.Context.Value(settingsKey{}).(settings)
+	c, err := s.config(own)
+	if err != nil {
+		return nil, nil, err
+	}
+	kinds := own.kinds
+	if kinds == nil {
+		kinds = builtin.Kinds()
+	}
+	serving := make(chan map[string]string, 1)
+	o := node.Options{
+		Kinds: kinds, Logger: own.logger, Version: version.String(),
+		Serving: func(addresses map[string]string) { serving <- addresses },
+	}
+	// Go-Micro hands its default (mDNS) to every server; only a registry that
+	// somebody chose goes before the configuration.
+	if r := s.options.Registry; r != nil && r != registry.DefaultRegistry {
+		o.Registry = r
+	}
+	n, err := node.New(c, o)
+	return n, serving, err
+}
+
+// config is the configuration with Go-Micro's options over it: they are laid
+// over the file as a file of their own, so that they are checked alike.
+func (s *Server) config(own settings) (*config.Config, error) {
+	base := conf.Node{}
+	var err error
+	switch {
+	case own.yaml != nil:
+		base, err = conf.Parse("configuration", own.yaml)
+	case own.file != "":
+		base, err = conf.Load(own.file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	over, err := s.overlay()
+	if err != nil {
+		return nil, err
+	}
+	c := config.Default()
+	c.File = own.file
+	return config.Decode(conf.Merge(base, over), c)
+}
+
+// overlay is what Go-Micro's options say, in the form of the file.
+func (s *Server) overlay() (conf.Node, error) {
+	o := s.options
+	text := ""
+	if o.Name != "" || o.Version != "" || o.Advertise != "" {
+		text += "app: {"
+		for _, field := range []struct{ key, value string }{{"name", o.Name}, {"version", o.Version}, {"advertise", o.Advertise}} {
+			if field.value != "" {
+				text += fmt.Sprintf("%s: %q, ", field.key, field.value)
+			}
 		}
-		own[ln.Addr().String()] = true
-		for _, host := range []string{"127.0.0.1", "localhost", "::1", "0.0.0.0", "::"} {
-			own[net.JoinHostPort(host, port)] = true
-		}
+		text += "}\n"
 	}
-	return own
+	if o.Address != "" {
+		text += fmt.Sprintf("listen: {inbound: %q}\n", o.Address)
+	}
+	if o.RegisterTTL > 0 {
+		text += fmt.Sprintf("discovery: {registry: {ttl: %s}}\n", o.RegisterTTL.Round(time.Second))
+	}
+	return conf.Parse("options", []byte(text))
 }
 
-// announce says in one line where everything listens.
-func (s *Server) announce() {
-	args := []any{"version", s.o.Version, "node", s.config.Node.ID}
-	keys := []string{"listen.outbound", "listen.gateway", "listen.admin", "listen.metrics"}
-	for i := range s.config.Ports() {
-		keys = append(keys, inboundKey(i))
+// Stop deregisters the app, waits until callers have learned of it, lets
+// requests in flight end, and returns when nothing is left running. Without
+// Start it does nothing.
+func (s *Server) Stop() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cancel == nil {
+		return nil
 	}
-	for _, key := range keys {
-		if address := s.listeners.address(key); address != "" {
-			args = append(args, key, address)
-		}
-	}
-	s.o.Logger.Info("serving", args...)
+	s.cancel()
+	s.cancel = nil
+	return <-s.done
 }
 
-// parts are what runs, in the order of their dependence: they are stopped in
-// reverse, so that inbound is drained while outbound still works.
-func (s *Server) parts() *run.Group {
-	g := &run.Group{}
-	g.Add("upstream", s.clusters.Run)
-	g.Add("middleware", s.runReload)
-	g.Add("admin", s.runAdmin)
-	if ln := s.listeners["listen.metrics"]; ln != nil {
-		g.Add("metrics", s.runMetrics(ln))
-	}
-	if s.xds != nil {
-		if s.gateway != nil {
-			s.xds.Subscribe(s.gateway.name)
-		}
-		g.Add("xds", s.xds.Run)
-	}
-	if s.registry != nil {
-		g.Add("registry", func(ctx context.Context) error {
-			<-ctx.Done()
-			return s.registry.Close()
-		})
-	}
-	engineMetrics := proxy.NewMetrics(s.metrics)
-	if ln := s.listeners["listen.outbound"]; ln != nil {
-		g.Add("outbound", s.serve(s.proxy(middleware.Outbound, s.directory, engineMetrics), ln, nil))
-	}
-	if ln := s.listeners["listen.gateway"]; ln != nil {
-		g.Add("gateway", s.serve(s.proxy(middleware.Gateway, s.gateway, engineMetrics), ln, s.leave))
-	}
-	if s.registrar != nil {
-		g.Add("registrar", s.registrar.Run)
-	}
-	for i, in := range s.inboundPorts {
-		g.Add("inbound", s.serve(s.proxy(middleware.Inbound, in, engineMetrics), s.listeners[inboundKey(i)], s.leave))
-	}
-	return g
+// Address is where the listener of a configuration key, such as
+// listen.outbound, has been bound; empty where it is off, and before Start.
+func (s *Server) Address(key string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.addresses[key]
 }
 
-func (s *Server) proxy(listener string, d proxy.Dispatcher, m *proxy.Metrics) *proxy.Server {
-	return proxy.New(proxy.Options{
-		Listener: listener, Dispatcher: d, Metrics: m, Logger: s.component(listener),
-		TellUnsent: listener == middleware.Inbound,
-		Forwarded:  listener == middleware.Gateway,
-	})
-}
-
-// inbound is the way to one of the app's ports.
-func (s *Server) inbound(p config.Port) *inbound {
-	name := fmt.Sprintf("%s.%s/%s", s.config.App.Name, s.config.Node.Namespace, p.Name)
-	c := upstream.NewAppCluster("app/"+p.Name, p.Address)
-	s.clusters.Add(c)
-	return &inbound{
-		service: name, chains: s.chains(middleware.Inbound), cluster: c,
-		route: &middleware.Route{Listener: middleware.Inbound, Service: name, Name: p.Name},
-	}
-}
+// String is the kind of this server.
+func (s *Server) String() string { return "outrigger" }

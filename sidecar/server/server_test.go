@@ -1,103 +1,37 @@
-package server
+package server_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"go-micro.dev/v4/registry"
+	microserver "go-micro.dev/v4/server"
 	"go.uber.org/goleak"
 
-	"github.com/outrigger-mesh/outrigger/middleware/builtin"
-	"github.com/outrigger-mesh/outrigger/sidecar/internal/config"
+	"github.com/outrigger-mesh/outrigger/sidecar/server"
 )
 
-// log is a log that a test can look into.
-type log struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-// serving waits for the line that says where everything listens.
-func (l *log) serving(t *testing.T) map[string]string {
+func app(t *testing.T) string {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		l.mu.Lock()
-		text := l.b.String()
-		l.mu.Unlock()
-		for line := range strings.Lines(text) {
-			var m map[string]any
-			if json.Unmarshal([]byte(line), &m) == nil && m["msg"] == "serving" {
-				addresses := map[string]string{}
-				for k, v := range m {
-					if s, ok := v.(string); ok {
-						addresses[k] = s
-					}
-				}
-				return addresses
-			}
-		}
-	}
-	t.Fatalf("it does not serve; its log:\n%s", l.b.String())
-	return nil
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "app "+r.URL.Path)
+	}))
+	t.Cleanup(srv.Close)
+	return srv.Listener.Addr().String()
 }
 
-func load(t *testing.T, yaml string) *config.Config {
+func get(t *testing.T, address string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "sidecar.yaml")
-	if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c, err := config.Load(path)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/x", nil)
 	if err != nil {
 		t.Fatal(err)
-	}
-	return c
-}
-
-// start runs a sidecar; stop ends it as SIGTERM would and returns its error.
-func start(t *testing.T, yaml string) (addresses map[string]string, stop func() error) {
-	t.Helper()
-	l := &log{}
-	s, err := New(load(t, yaml), Options{Kinds: builtin.Kinds(), Logger: slog.New(slog.NewJSONHandler(l, nil)), Version: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	stop = sync.OnceValue(func() error {
-		cancel()
-		return <-done
-	})
-	t.Cleanup(func() { _ = stop() })
-	return l.serving(t), stop
-}
-
-func get(t *testing.T, address, host, path string) (int, string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if host != "" {
-		req.Host = host
 	}
 	tr := &http.Transport{DisableKeepAlives: true}
 	resp, err := tr.RoundTrip(req)
@@ -109,84 +43,88 @@ func get(t *testing.T, address, host, path string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp.StatusCode, string(body)
+	return string(body)
 }
 
-func TestStaticUpstreamsNeedNoControlPlaneAndNothingIsLeftBehind(t *testing.T) {
+func TestStartServesAndRegistersAndStopTakesBoth(t *testing.T) {
+	address := app(t)
+	known := registry.NewMemoryRegistry() // it keeps a goroutine for good
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	one := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "one "+r.Host) }))
-	defer one.Close()
-	dead, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = dead.Close()
-	at, stop := start(t, `
-listen: {outbound: "127.0.0.1:0", admin: "127.0.0.1:0"}
-upstreams:
-  echo: {endpoints: ["`+one.Listener.Addr().String()+`", "`+dead.Addr().String()+`"]}
-middleware: {outbound: [requestid, retry]}
-`)
-	for range 10 { // half of them meet the dead endpoint first
-		if status, body := get(t, at["listen.outbound"], "echo", "/"); status != 200 || body != "one echo" {
-			t.Errorf("%d %s", status, body)
-		}
-	}
-	if status, body := get(t, at["listen.outbound"], "nobody", "/"); status != 404 || !strings.Contains(body, "upstreams") {
-		t.Errorf("unknown host: %d %s", status, body)
-	}
-	for path, want := range map[string]string{
-		"/healthz": "", "/readyz": `"ready":true`, "/metrics": "outrigger_downstream_connections",
-		"/config": `"static/echo.default:80"`,
-	} {
-		if status, body := get(t, at["listen.admin"], "", path); status != 200 || !strings.Contains(body, want) {
-			t.Errorf("%s: %d %s", path, status, body)
-		}
-	}
-	if err := stop(); err != nil {
-		t.Errorf("stop: %v", err)
-	}
-}
-
-func TestPortsInUseAreNamedWithTheirKeysAndNothingStartsHalf(t *testing.T) {
-	used, other := httptest.NewServer(http.NotFoundHandler()), httptest.NewServer(http.NotFoundHandler())
-	defer used.Close()
-	defer other.Close()
-	address := used.Listener.Addr().String()
-	s, err := New(load(t, `
-app: {name: orders, address: "127.0.0.1:1"}
-listen: {inbound: "`+address+`", outbound: "127.0.0.1:0", admin: "`+other.Listener.Addr().String()+`"}
-discovery: {registry: {kind: mesh}, xds: {}}
-`), Options{Kinds: builtin.Kinds()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = s.Run(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "listen.inbound: "+address+" is in use") || !strings.Contains(err.Error(), "listen.admin: ") {
-		t.Errorf("got %v", err)
-	}
-	if ln := s.listeners["listen.outbound"]; ln != nil {
-		if _, err := ln.Accept(); err == nil {
-			t.Error("the free listener was left open")
-		}
-	}
-}
-
-func TestAnAppThatIsAwayIsAnsweredForAndWaitedFor(t *testing.T) {
-	at, stop := start(t, `
-app: {name: orders, address: "127.0.0.1:1", health: {interval: 10ms}}
-listen: {inbound: "127.0.0.1:0", outbound: "127.0.0.1:0", admin: "127.0.0.1:0"}
-discovery: {registry: {}}
+	s := server.New(
+		server.ConfigYAML(`
+app: {address: "`+address+`", health: {interval: 10ms, healthyAfter: 1}}
+listen: {inbound: "127.0.0.1:1", outbound: "off", admin: "off"}
+middleware: {}
 drain: {delay: 1ms}
-`)
-	status, body := get(t, at["listen.inbound"], "", "/")
-	if status != 503 || !strings.Contains(body, `"reason":"app_unavailable"`) {
-		t.Errorf("%d %s", status, body)
+`),
+		microserver.Name("orders"), microserver.Version("v7"), microserver.Address("127.0.0.1:0"),
+		microserver.Registry(known), microserver.RegisterTTL(time.Minute),
+	)
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
 	}
-	if status, body := get(t, at["listen.admin"], "", "/config"); status != 200 || !strings.Contains(body, `"health": "waiting"`) {
-		t.Errorf("%d %s", status, body)
+	in := s.Address("listen.inbound")
+	if got := get(t, in); got != "app /x" {
+		t.Errorf("got %q", got)
 	}
-	if err := stop(); err != nil {
+	find := func() []*registry.Service {
+		services, err := known.GetService("orders")
+		if err != nil {
+			return nil
+		}
+		return services
+	}
+	for deadline := time.Now().Add(10 * time.Second); len(find()) == 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the app is not registered")
+		}
+	}
+	if got := find()[0]; got.Version != "v7" || len(got.Nodes) != 1 || got.Nodes[0].Address != in {
+		t.Errorf("registered as %+v, want version v7 at %s", got, in)
+	}
+	if err := s.Start(); err == nil {
+		t.Error("a second Start is taken")
+	}
+	if err := s.Stop(); err != nil {
 		t.Errorf("stop: %v", err)
+	}
+	if left := find(); len(left) > 0 && len(left[0].Nodes) > 0 {
+		t.Errorf("still registered: %+v", left)
+	}
+	if err := s.Stop(); err != nil {
+		t.Errorf("a second Stop: %v", err)
+	}
+}
+
+func TestWhatIsWrongIsSaidByStart(t *testing.T) {
+	cases := []struct {
+		name string
+		opts []microserver.Option
+		want string
+	}{
+		{"a mistake in the configuration", []microserver.Option{server.ConfigYAML("listn: {}")}, `configuration:1:1: unknown key "listn"`},
+		{"an address without port", []microserver.Option{microserver.Name("a"), microserver.Address("127.0.0.1")}, "has no port"},
+		{"a file that is not there", []microserver.Option{server.ConfigFile("missing.yaml")}, "missing.yaml"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			err := server.New(c.opts...).Start()
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestOnlyGoMicrosInternalHandlersAreTaken(t *testing.T) {
+	s := server.New()
+	if err := s.Handle(s.NewHandler(s, microserver.InternalHandler(true))); err != nil {
+		t.Errorf("internal: %v", err)
+	}
+	if err := s.Handle(s.NewHandler(s)); err == nil {
+		t.Error("a handler is taken and would never be called")
+	}
+	if err := s.Subscribe(s.NewSubscriber("topic", s)); err == nil {
+		t.Error("a subscriber is taken and would never be called")
 	}
 }

@@ -61,8 +61,16 @@ func (c *rawConn) send(s string) {
 	}
 }
 
+// answer is the head of a response.
+type answer struct {
+	StatusCode       int
+	Header           http.Header
+	TransferEncoding []string
+	Close            bool
+}
+
 // response reads a response to a request of the method, and its body.
-func (c *rawConn) response(method string) (*http.Response, string) {
+func (c *rawConn) response(method string) (answer, string) {
 	c.t.Helper()
 	resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
 	if err != nil {
@@ -73,7 +81,7 @@ func (c *rawConn) response(method string) (*http.Response, string) {
 	if err != nil {
 		c.t.Fatalf("read body: %v", err)
 	}
-	return resp, string(body)
+	return answer{resp.StatusCode, resp.Header, resp.TransferEncoding, resp.Close}, string(body)
 }
 
 func (c *rawConn) wantClosed() {

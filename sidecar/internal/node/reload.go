@@ -1,4 +1,4 @@
-package server
+package node
 
 import (
 	"context"
@@ -72,7 +72,7 @@ func newReloadMetrics(r prometheus.Registerer) reloadMetrics {
 }
 
 // Run looks at the file until ctx ends.
-func (s *Server) runReload(ctx context.Context) error {
+func (s *Node) runReload(ctx context.Context) error {
 	r := s.reload
 	if r.path == "" {
 		<-ctx.Done()
@@ -111,7 +111,7 @@ func (r *reloader) changed() bool {
 	return !same
 }
 
-func (s *Server) reloadMiddleware() {
+func (s *Node) reloadMiddleware() {
 	r := s.reload
 	err := r.load()
 	r.mu.Lock()
@@ -143,7 +143,7 @@ func (r *reloader) state() any {
 }
 
 // loadProgram reads the lists and puts the chains built of them in force.
-func (s *Server) loadProgram() error {
+func (s *Node) loadProgram() error {
 	lists, err := parseMiddleware(s.config, s.o.Kinds)
 	if err != nil {
 		return err
@@ -167,7 +167,7 @@ func (s *Server) loadProgram() error {
 
 // rebuild makes every table anew with the chains in force. Exchanges under way
 // end in the chains that they began in.
-func (s *Server) rebuild() error {
+func (s *Node) rebuild() error {
 	errs := []error{s.directory.rebuild()}
 	if s.gateway != nil {
 		errs = append(errs, s.gateway.rebuild())

@@ -1,4 +1,4 @@
-package server
+package node
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 
 // makeRegistrar makes what watches the app and registers it. The listeners are
 // bound: their addresses are what is registered.
-func (s *Server) makeRegistrar() error {
+func (s *Node) makeRegistrar() error {
 	app := s.config.App
 	if app == nil {
 		return nil
@@ -34,7 +34,11 @@ func (s *Server) makeRegistrar() error {
 		TTL:     s.config.Discovery.Registry.TTL,
 		Logger:  s.component("registrar"), Metrics: s.metrics,
 	}
-	if s.registry != nil {
+	switch {
+	case s.o.Registry != nil:
+		o.Registry = s.o.Registry
+		o.RenewEvery = o.TTL / 3 // a registry of the caller's may forget what is not repeated
+	case s.registry != nil:
 		o.Registry = s.registry
 	}
 	s.registrar = registrar.New(o)
@@ -42,7 +46,7 @@ func (s *Server) makeRegistrar() error {
 }
 
 // instances is what is registered of the app: one node for each port.
-func (s *Server) instances() (*microregistry.Service, error) {
+func (s *Node) instances() (*microregistry.Service, error) {
 	app, node := s.config.App, s.config.Node
 	var all []registry.Instance
 	var errs []error

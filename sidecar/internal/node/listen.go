@@ -1,4 +1,4 @@
-package server
+package node
 
 import (
 	"cmp"
@@ -34,14 +34,6 @@ func (l listeners) close() {
 	for _, ln := range l {
 		_ = ln.Close()
 	}
-}
-
-// address is what was bound for the key, empty where it is off.
-func (l listeners) address(key string) string {
-	if ln := l[key]; ln != nil {
-		return ln.Addr().String()
-	}
-	return ""
 }
 
 func sorted[T any](list []T, key func(T) string) []T {

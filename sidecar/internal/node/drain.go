@@ -1,4 +1,4 @@
-package server
+package node
 
 import (
 	"context"
@@ -14,7 +14,7 @@ const deregisterTimeout = 3 * time.Second
 
 // serve runs a proxy on its listener; when it is to stop, it drains. leave, if
 // any, comes first: what makes callers go elsewhere.
-func (s *Server) serve(p *proxy.Server, ln net.Listener, leave func()) func(context.Context) error {
+func (s *Node) serve(p *proxy.Server, ln net.Listener, leave func()) func(context.Context) error {
 	return func(ctx context.Context) error {
 		failed := make(chan error, 1)
 		go func() { failed <- p.Serve(ln) }()
@@ -42,7 +42,7 @@ func (s *Server) serve(p *proxy.Server, ln net.Listener, leave func()) func(cont
 
 // leave makes the mesh send no new requests here: readiness goes, and the app
 // is deregistered. It may be called more than once.
-func (s *Server) leave() {
+func (s *Node) leave() {
 	s.draining.Store(true)
 	if s.registrar == nil {
 		return

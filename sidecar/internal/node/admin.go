@@ -1,4 +1,4 @@
-package server
+package node
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 )
 
 // runAdmin serves the admin port, where it is on.
-func (s *Server) runAdmin(ctx context.Context) error {
+func (s *Node) runAdmin(ctx context.Context) error {
 	ln := s.listeners["listen.admin"]
 	if ln == nil {
 		<-ctx.Done()
@@ -26,14 +26,14 @@ func (s *Server) runAdmin(ctx context.Context) error {
 }
 
 // runMetrics serves /metrics alone, for scrapers that must not reach the rest.
-func (s *Server) runMetrics(ln net.Listener) func(context.Context) error {
+func (s *Node) runMetrics(ln net.Listener) func(context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	return admin.NewServer(ln, mux, s.component("admin")).Run
 }
 
 // notReady says why this sidecar should get no traffic.
-func (s *Server) notReady() []string {
+func (s *Node) notReady() []string {
 	var why []string
 	if !s.serving.Load() {
 		why = append(why, "starting")
@@ -48,7 +48,7 @@ func (s *Server) notReady() []string {
 }
 
 // sources are the parts of the config dump.
-func (s *Server) sources() map[string]func() any {
+func (s *Node) sources() map[string]func() any {
 	sources := map[string]func() any{
 		"version":    func() any { return s.o.Version },
 		"config":     func() any { return s.config },

@@ -1,4 +1,4 @@
-package server
+package node
 
 import (
 	"io"
@@ -24,7 +24,7 @@ func (wire) Rematch(*middleware.Exchange) (*middleware.Target, error) { return n
 
 func newTestDirectory(t *testing.T) *directory {
 	t.Helper()
-	return newDirectory("shop", plain, upstream.NewSet(), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	return newDirectory("shop", plain, upstream.NewSet(), slog.New(slog.DiscardHandler))
 }
 
 // plain is chains without middleware.

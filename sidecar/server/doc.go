@@ -1,4 +1,0 @@
-// Package server puts a sidecar together: configuration in, listeners, routes,
-// registration and drain out. It is the one place where the sidecar's rooms
-// meet; each knows nothing of the others.
-package server
