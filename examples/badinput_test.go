@@ -73,7 +73,7 @@ inbuond: [accesslog]
 `,
 			},
 			want: []string{
-				`conf/middleware.yaml:1:23: unknown middleware "metrix"; known: accesslog, metrics, requestid, retry`,
+				`conf/middleware.yaml:1:23: unknown middleware "metrix"`,
 				`conf/middleware.yaml:1:50: outbound[2].retry.attempts: expected an integer`,
 				`conf/middleware.yaml:2:1: unknown key "inbuond", did you mean "inbound"?`,
 			},

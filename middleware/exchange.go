@@ -147,6 +147,16 @@ func (x *Exchange) Route() *Route {
 	return x.target.Route
 }
 
+// RouteTimeout is the route's limit for the whole exchange, from Start; 0 for
+// none. The router sets it as a deadline, for a middleware that wants to know it
+// before.
+func (x *Exchange) RouteTimeout() time.Duration {
+	if x.target == nil {
+		return 0
+	}
+	return x.target.Timeout
+}
+
 // Reroute has the request looked up again after its target or authority were
 // changed. The request chain goes on as it is; the attempts are made for the
 // new route. It works once per exchange, and not past the router.

@@ -69,7 +69,7 @@ func (h *handler) Try(a *middleware.Attempt) error {
 	if h.settings.config.Scope == ByEndpoint {
 		key = a.Endpoint.Key
 	}
-	began := h.circuits.now()
+	began := int64(a.Start.Sub(h.circuits.start))
 	c := h.circuits.get(h.settings, key, service, began)
 	p, ok := c.admit(h.settings, began)
 	if !ok {

@@ -116,6 +116,9 @@ func (h *handler) Serve(x *middleware.Exchange) error {
 	if h.config.Request > 0 {
 		x.SetDeadline(start.Add(h.config.Request))
 	}
+	if d := x.RouteTimeout(); d > 0 { // now, so that it is passed on
+		x.SetDeadline(start.Add(d))
+	}
 	x.SetIdle(h.config.Idle)
 	if over := h.incoming(x, start); over {
 		return tooLate(x)

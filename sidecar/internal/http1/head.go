@@ -173,7 +173,7 @@ func (s *fieldScan) connection(value []byte) {
 func protected(name []byte) bool {
 	return slices.ContainsFunc([]string{
 		"host", "content-length", "transfer-encoding", "authorization", "cookie", "set-cookie", "content-type",
-		"x-request-id", "x-request-deadline", "traceparent", "x-forwarded-for", "x-forwarded-proto", "forwarded",
+		"x-request-id", "x-request-deadline", "traceparent", "tracestate", "x-forwarded-for", "x-forwarded-proto", "forwarded",
 	}, func(s string) bool { return middleware.EqualFold(name, s) })
 }
 

@@ -16,9 +16,9 @@ import (
 // DefaultMiddleware is what runs where sidecar.yaml names no middleware, in
 // the form of a middleware file.
 const DefaultMiddleware = `
-inbound:  [requestid, accesslog, metrics]
-outbound: [requestid, metrics, retry]
-gateway:  [requestid, accesslog, metrics, retry]
+inbound:  [requestid, accesslog, metrics, tracing, timeout]
+outbound: [requestid, accesslog, metrics, tracing, timeout, breaker, retry]
+gateway:  [requestid, accesslog, metrics, tracing, timeout, breaker, retry]
 `
 
 // parseMiddleware reads the lists that the configuration names, with all errors
