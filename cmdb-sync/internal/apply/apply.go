@@ -1,13 +1,13 @@
 package apply
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 
+	"github.com/outrigger-mesh/outrigger/cmdb-sync/internal/host"
 	"github.com/outrigger-mesh/outrigger/cmdb-sync/internal/plan"
 )
 
@@ -33,7 +33,8 @@ type applyRequest struct {
 
 // Apply sends a plan. The error wraps ErrStale where the hosts have changed
 // since; nothing, or where the plan took several requests a part of it, is
-// applied then. A plan whose answer was lost on the way is found to be applied.
+// applied then. A request whose answer was lost, so that it was sent again, is
+// found to be applied.
 func (c *Client) Apply(ctx context.Context, p *plan.Plan) (Applied, error) {
 	total, base := Applied{Revision: p.Base}, p.Base
 	if base == "" {
@@ -49,7 +50,7 @@ func (c *Client) Apply(ctx context.Context, p *plan.Plan) (Applied, error) {
 		if err != nil {
 			var status *StatusError
 			if errors.As(err, &status) && status.Status == http.StatusConflict {
-				return c.stale(ctx, p, total)
+				return c.stale(ctx, p, total, base, c.tries > 1)
 			}
 			return total, fmt.Errorf("applying the plan: %w", err)
 		}
@@ -65,14 +66,17 @@ func (c *Client) Apply(ctx context.Context, p *plan.Plan) (Applied, error) {
 }
 
 // stale finds out whether it was this very plan that moved the base: of a
-// request that is tried again, the first try may have been heard.
-func (c *Client) stale(ctx context.Context, p *plan.Plan, total Applied) (Applied, error) {
+// request that was sent again, the first may have been heard.
+func (c *Client) stale(ctx context.Context, p *plan.Plan, total Applied, base string, again bool) (Applied, error) {
+	if !again {
+		return total, fmt.Errorf("%w: revision %s is no longer the last", ErrStale, base)
+	}
 	hosts, err := c.Hosts(ctx)
 	if err != nil {
 		return total, fmt.Errorf("applying the plan: %w; finding out whether it is applied already: %w", ErrStale, err)
 	}
 	if !p.Done(hosts.List) {
-		return total, fmt.Errorf("%w: it was made at revision %s, they are at %s", ErrStale, p.Base, hosts.Revision)
+		return total, fmt.Errorf("%w: revision %s is no longer the last, %s is", ErrStale, base, hosts.Revision)
 	}
 	total = Applied{Revision: hosts.Revision}
 	for i := range p.Changes {
@@ -98,27 +102,15 @@ func chunk(p *plan.Plan, at int, base string) (body []byte, next int, err error)
 			size += len(change.Object) + 3
 			continue
 		}
-		data, err := encode(o)
+		data, err := host.Marshal(o)
 		if err != nil {
 			return nil, 0, fmt.Errorf("applying the plan: host %s: %w", change.Object, err)
 		}
 		req.Put = append(req.Put, data)
 		size += len(data) + 1
 	}
-	if body, err = encode(req); err != nil {
+	if body, err = host.Marshal(req); err != nil {
 		return nil, 0, fmt.Errorf("applying the plan: %w", err)
 	}
 	return body, at, nil
-}
-
-// encode is JSON without HTML's escapes, which would make it longer than what
-// was counted.
-func encode(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

@@ -84,6 +84,7 @@ type Client struct {
 	http     *retryablehttp.Client
 	interner *host.Interner
 	cached   *Hosts
+	tries    int // of the last request
 }
 
 // New makes a client. Close frees its connections.
@@ -107,7 +108,9 @@ func New(c Config, log *slog.Logger) *Client {
 	}
 	h.CheckRetry = checkRetry
 	h.ErrorHandler = retryablehttp.PassthroughErrorHandler
-	return &Client{config: c, http: h, interner: host.NewInterner()}
+	client := &Client{config: c, http: h, interner: host.NewInterner()}
+	h.RequestLogHook = func(_ retryablehttp.Logger, _ *http.Request, retry int) { client.tries = retry + 1 }
+	return client
 }
 
 // Close frees idle connections.
@@ -157,7 +160,7 @@ func (c *Client) call(ctx context.Context, method, path string, body []byte, out
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("control plane: %w", err)
+		return fmt.Errorf("control plane %s: %w", c.config.Server, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {

@@ -142,8 +142,9 @@ func compile(root conf.Node, sources []Source, kinds []source.Kind, places *mapp
 	// Decoded where it stands, so that messages have the whole path.
 	var wrapper struct{ Map mapping.Config }
 	chosen, _ := root.Split("map")
-	if err := chosen.Decode(&wrapper); err != nil {
-		return nil, err
+	decodeErr := chosen.Decode(&wrapper)
+	if decodeErr != nil {
+		wrapper.Map = *mapping.Lenient(n)
 	}
 	s := Source{kind: source.Kind{Shape: source.Tree}}
 	if len(sources) > 0 {
@@ -157,7 +158,8 @@ func compile(root conf.Node, sources []Source, kinds []source.Kind, places *mapp
 	if s.kind.Fields != nil {
 		fields = s.kind.Fields(s.node)
 	}
-	return mapping.Compile(s.Name, &wrapper.Map, s.kind.Shape, fields, places)
+	mapper, err := mapping.Compile(&wrapper.Map, s.kind.Shape, fields, places)
+	return mapper, conf.Join(decodeErr, err)
 }
 
 // Open makes the source that an entry of the configuration stands for.

@@ -72,8 +72,8 @@ func quarantine(c Config, f Facts) Result {
 	r := Result{
 		Rule:    "maxQuarantine",
 		Saw:     fmt.Sprintf("%d of %d records quarantined%s", f.Quarantined, f.Records, share(f.Quarantined, f.Records)),
-		Limit:   fmt.Sprintf("at most %d (%s)", limit, c.MaxQuarantine),
-		Blocked: f.Quarantined > limit,
+		Limit:   fmt.Sprintf("at most %d (%s), and never all", limit, c.MaxQuarantine),
+		Blocked: f.Quarantined > limit || (f.Quarantined > 0 && f.Quarantined >= f.Records),
 	}
 	if r.Blocked && f.Reason != "" {
 		r.Saw += ", most because of: " + f.Reason

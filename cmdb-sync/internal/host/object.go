@@ -119,7 +119,7 @@ func (o *Object) decode(data []byte) error {
 
 // MarshalJSON lays the known fields over the unknown ones.
 func (o *Object) MarshalJSON() ([]byte, error) {
-	known, err := json.Marshal((*plain)(o))
+	known, err := Marshal((*plain)(o))
 	if err != nil || o.rest == nil {
 		return known, err
 	}
@@ -129,7 +129,19 @@ func (o *Object) MarshalJSON() ([]byte, error) {
 	if err := dec.Decode(&doc); err != nil {
 		return nil, err
 	}
-	return json.Marshal(overlay(maps.Clone(o.rest), doc))
+	return Marshal(overlay(maps.Clone(o.rest), doc))
+}
+
+// Marshal is json.Marshal without HTML's escapes, which make text up to six
+// times as long.
+func Marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // keys is the tree of the document's known keys; a nil leaf is known whole.

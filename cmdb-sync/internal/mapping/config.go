@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -108,7 +109,7 @@ func (c *Config) Validate() error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.Labels)) {
 		if err := checkLabelKey(key); err != nil {
-			errs = append(errs, conf.FieldError("labels", err.Error()))
+			errs = append(errs, conf.FieldError(fmt.Sprintf("labels[%q]", key), err.Error()))
 		}
 	}
 	return errors.Join(errs...)
@@ -124,4 +125,27 @@ func (s *Status) Validate() error {
 		errs = append(errs, conf.FieldError("table", "is missing: what each word of the source means, such as {active: up, maintenance: drain}"))
 	}
 	return errors.Join(errs...)
+}
+
+// Lenient is what a node that is not right has of expressions, so that those
+// can be checked beside its other mistakes.
+func Lenient(n conf.Node) *Config {
+	expr := func(n conf.Node) (e Expr) {
+		if n.Kind() == conf.String {
+			e.Node = n
+		}
+		return e
+	}
+	locality := n.Field("locality")
+	c := &Config{
+		Key: expr(n.Field("key")), Name: expr(n.Field("name")), AssetID: expr(n.Field("assetID")), Network: expr(n.Field("network")),
+		Address: expr(n.Field("address")), Addresses: expr(n.Field("addresses")),
+		Locality: Locality{Region: expr(locality.Field("region")), Zone: expr(locality.Field("zone")), Subzone: expr(locality.Field("subzone"))},
+		Status:   &Status{From: expr(n.Field("status").Field("from"))},
+		Labels:   map[string]Expr{},
+	}
+	for _, f := range n.Field("labels").Fields() {
+		c.Labels[f.Key] = expr(f.Value)
+	}
+	return c
 }

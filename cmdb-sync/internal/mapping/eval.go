@@ -187,6 +187,13 @@ func (m *Mapper) fillLabels(h *Machine) error {
 
 // text evaluates an expression of text. It is not ok where the value is absent.
 func (m *Mapper) text(e *expression) (s string, ok bool, err error) {
+	if e.field != "" {
+		flat, _ := m.record.value.(map[string]string)
+		if s, ok = flat[e.field]; !ok {
+			return "", false, fmt.Errorf("%s: no such key: %s", e.path, e.field)
+		}
+		return s, true, checked(e, s)
+	}
 	v, err := m.eval(e)
 	if err != nil || v == nil {
 		return "", false, err
@@ -198,10 +205,14 @@ func (m *Mapper) text(e *expression) (s string, ok bool, err error) {
 		}
 		return "", false, fmt.Errorf("%s: expected text, found %s", e.path, v.Type().TypeName())
 	}
+	return s, true, checked(e, s)
+}
+
+func checked(e *expression, s string) error {
 	if err := checkText(s); err != nil {
-		return "", false, fmt.Errorf("%s: %w", e.path, err)
+		return fmt.Errorf("%s: %w", e.path, err)
 	}
-	return s, true, nil
+	return nil
 }
 
 // eval is nil where the value is an optional without one.

@@ -27,7 +27,6 @@ const CostLimit = 100_000
 
 // Mapper maps records. It is not safe for concurrent use.
 type Mapper struct {
-	source    string
 	key       *expression
 	addresses *expression
 	texts     []textField
@@ -54,11 +53,15 @@ type label struct {
 type expression struct {
 	path    string // such as map.locality.zone
 	program cel.Program
+	// field is set where the expression is r.field and records are flat: most
+	// are, and looking into the record is a hundred times cheaper than CEL.
+	field string
 }
 
-// Compile makes a mapper for the hosts of a source. Fields, where not nil, are
-// the only names that records have. Mistakes are conf.Errors, all of them.
-func Compile(sourceName string, c *Config, shape source.Shape, fields []string, places *Places) (*Mapper, error) {
+// Compile makes a mapper. Fields, where not nil, are the names that records
+// certainly have: others are asked for with has(). Mistakes are conf.Errors,
+// all of them.
+func Compile(c *Config, shape source.Shape, fields []string, places *Places) (*Mapper, error) {
 	record := cel.MapType(cel.StringType, cel.StringType)
 	if shape == source.Tree {
 		record = cel.MapType(cel.StringType, cel.DynType)
@@ -68,7 +71,7 @@ func Compile(sourceName string, c *Config, shape source.Shape, fields []string, 
 		return nil, fmt.Errorf("mapping: making the CEL environment: %w", err)
 	}
 	k := &compiler{env: env, shape: shape, fields: fields, places: places}
-	m := &Mapper{source: sourceName, interner: newInterner(), status: c.Status}
+	m := &Mapper{interner: newInterner(), status: c.Status}
 	m.key = k.compile(c.Key, text)
 	if c.Addresses.Given() {
 		m.addresses = k.compile(c.Addresses, textList)
@@ -80,8 +83,12 @@ func Compile(sourceName string, c *Config, shape source.Shape, fields []string, 
 		field  Field
 		pooled bool
 	}{
-		{c.Name, HasName, false}, {c.AssetID, HasAssetID, false}, {c.Network, HasNetwork, true},
-		{c.Locality.Region, HasRegion, true}, {c.Locality.Zone, HasZone, true}, {c.Locality.Subzone, HasSubzone, true},
+		{c.Name, HasName, false},
+		{c.AssetID, HasAssetID, false},
+		{c.Network, HasNetwork, true},
+		{c.Locality.Region, HasRegion, true},
+		{c.Locality.Zone, HasZone, true},
+		{c.Locality.Subzone, HasSubzone, true},
 	} {
 		if e := k.compile(f.expr, text); e != nil {
 			m.texts = append(m.texts, textField{e, f.field, f.pooled})
@@ -168,32 +175,51 @@ func (k *compiler) compile(e Expr, w want) *expression {
 		k.fail(e, 1, 0, "%s", oneLine(err.Error()))
 		return nil
 	}
-	return &expression{path: e.Node.Path(), program: program}
+	compiled := &expression{path: e.Node.Path(), program: program}
+	if root := checked.NativeRep().Expr(); k.shape == source.Text && root.Kind() == ast.SelectKind {
+		if s := root.AsSelect(); !s.IsTestOnly() && s.Operand().Kind() == ast.IdentKind {
+			compiled.field = s.FieldName()
+		}
+	}
+	return compiled
 }
 
-// checkFields refuses names that no record has.
+// checkFields refuses names that records do not certainly have, unless the
+// expression asks for them.
 func (k *compiler) checkFields(e Expr, checked *cel.Ast) bool {
 	if k.fields == nil {
 		return true
 	}
-	ok := true
 	native := checked.NativeRep()
-	ast.PostOrderVisit(native.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
-		if x.Kind() != ast.SelectKind {
-			return
+	known := slices.Clone(k.fields)
+	selects := func(visit func(id int64, field string, tested bool)) {
+		ast.PostOrderVisit(native.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
+			if x.Kind() != ast.SelectKind {
+				return
+			}
+			if s := x.AsSelect(); s.Operand().Kind() == ast.IdentKind && s.Operand().AsIdent() == "r" {
+				visit(x.ID(), s.FieldName(), s.IsTestOnly())
+			}
+		}))
+	}
+	selects(func(_ int64, field string, tested bool) {
+		if tested {
+			known = append(known, field)
 		}
-		s := x.AsSelect()
-		if s.IsTestOnly() || s.Operand().Kind() != ast.IdentKind || s.Operand().AsIdent() != "r" || slices.Contains(k.fields, s.FieldName()) {
+	})
+	ok := true
+	selects(func(id int64, field string, _ bool) {
+		if slices.Contains(known, field) {
 			return
 		}
 		near := ""
-		if n := conf.Nearest(s.FieldName(), k.fields); n != "" {
+		if n := conf.Nearest(field, k.fields); n != "" {
 			near = fmt.Sprintf(", did you mean %q?", n)
 		}
-		at := native.SourceInfo().GetStartLocation(x.ID())
-		k.fail(e, at.Line(), at.Column()+1, "no record has the field %q%s", s.FieldName(), near)
+		at := native.SourceInfo().GetStartLocation(id)
+		k.fail(e, at.Line(), at.Column()+1, "no record has the field %q%s", field, near)
 		ok = false
-	}))
+	})
 	return ok
 }
 
@@ -210,7 +236,7 @@ func oneLine(s string) string {
 func hint(message string) string {
 	if name, ok := strings.CutPrefix(message, "undeclared reference to '"); ok {
 		if name, _, ok = strings.Cut(name, "'"); ok && name != "" && !strings.ContainsAny(name, "()_@") {
-			return fmt.Sprintf(`: fields of the record are r.%s; text itself is written in quotes of its own, '"%s"'`, name, name)
+			return fmt.Sprintf(`: fields of the record are r.%s; text itself is written in quotes of its own, '%q'`, name, name)
 		}
 	}
 	return ""

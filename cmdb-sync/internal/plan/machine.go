@@ -19,7 +19,7 @@ import (
 func hasStatus(e *snapshot.Entry) bool { return e.Has&mapping.HasStatus != 0 }
 
 func (m *maker) placeOf(e *snapshot.Entry) source.Place {
-	return source.Place{In: m.out.Source, Item: e.Item}
+	return source.Place{In: m.in.Snapshot.In, Item: e.Item}
 }
 
 // add plans a machine that the mesh does not know.
@@ -113,6 +113,10 @@ func (m *maker) absent(o *host.Object) {
 	if m.retire(o, "retired in the source, and gone from it") {
 		return
 	}
+	if _, retired := sinceOf(o, host.RetiredSince); retired && current(o) != registry.StatusUp {
+		m.out.Counts.Waiting++ // it is on its way, by the shorter one
+		return
+	}
 	runs := 1
 	if m.in.State != nil {
 		runs += m.in.State.Absent[name]
@@ -191,8 +195,11 @@ func same(o *host.Object, e *snapshot.Entry) bool {
 		bit  mapping.Field
 		a, b string
 	}{
-		{mapping.HasName, s.Name, e.Name}, {mapping.HasAssetID, s.AssetID, e.AssetID}, {mapping.HasNetwork, s.Network, e.Network},
-		{mapping.HasRegion, s.Locality.Region, e.Locality.Region}, {mapping.HasZone, s.Locality.Zone, e.Locality.Zone},
+		{mapping.HasName, s.Name, e.Name},
+		{mapping.HasAssetID, s.AssetID, e.AssetID},
+		{mapping.HasNetwork, s.Network, e.Network},
+		{mapping.HasRegion, s.Locality.Region, e.Locality.Region},
+		{mapping.HasZone, s.Locality.Zone, e.Locality.Zone},
 		{mapping.HasSubzone, s.Locality.Subzone, e.Locality.Subzone},
 	} {
 		if e.Has&f.bit != 0 && f.a != f.b {

@@ -184,9 +184,9 @@ func (m *maker) finish(absenceUnknown bool) {
 		p.Notes = append(p.Notes, "status words that map.status.table does not have, taken as \"keep\": "+strings.Join(words, ", "))
 	}
 	if absenceUnknown && c.Kept > 0 {
-		p.Notes = append(p.Notes, fmt.Sprintf("%d hosts that the source does not have are kept: a quarantined record without a key may be any of them", c.Kept))
+		p.Notes = append(p.Notes, fmt.Sprintf("hosts that the source does not have are kept (%d): a quarantined record without a key may be any of them", c.Kept))
 	} else if m.in.Guard.Mode == guard.UpsertOnly && c.Kept > 0 {
-		p.Notes = append(p.Notes, fmt.Sprintf("%d hosts that the source does not have are kept: guard.mode is upsert-only", c.Kept))
+		p.Notes = append(p.Notes, fmt.Sprintf("hosts that the source does not have are kept (%d): guard.mode is upsert-only", c.Kept))
 	}
 	if len(p.Absent) == 0 {
 		p.Absent = nil

@@ -23,6 +23,7 @@ import (
 // Snapshot is one full fetch. It is not changed once it is sealed.
 type Snapshot struct {
 	Source      string
+	In          string // what places of records are in: a file, a URL
 	Config      string // hash of the configuration whose mapping made it
 	Time        time.Time
 	Total       int     // records of the source
@@ -69,7 +70,7 @@ func (s *Snapshot) Seal() error {
 	}
 	slices.SortStableFunc(s.Quarantined, func(a, b Quarantine) int { return cmp.Compare(a.Place.Item, b.Place.Item) })
 	sum := sha256.New()
-	if err := s.writeBody(sum); err != nil {
+	if err := s.writeBody(sum, false); err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}
 	s.Hash = hex.EncodeToString(sum.Sum(nil))
@@ -82,6 +83,7 @@ const format = "outrigger-cmdb-snapshot/1"
 type header struct {
 	Format      string    `json:"format"`
 	Source      string    `json:"source"`
+	In          string    `json:"in,omitempty"`
 	Config      string    `json:"config"`
 	Time        time.Time `json:"time"`
 	Total       int       `json:"total"`
@@ -104,6 +106,7 @@ type line struct {
 	Labels    map[string]string `json:"labels,omitempty"`
 	Retired   bool              `json:"retired,omitempty"`
 	Word      string            `json:"word,omitempty"`
+	Item      int               `json:"item,omitempty"` // not hashed
 }
 
 // texts pairs the bits of a machine's fields with where they are in both.
@@ -127,6 +130,8 @@ func (l *line) texts(m *mapping.Machine) []struct {
 	}
 }
 
+var none = []string{}
+
 func (l *line) from(m *mapping.Machine) {
 	*l = line{Key: m.Key, Labels: m.Labels, Retired: m.Retired, Word: m.Word}
 	for _, f := range l.texts(m) {
@@ -136,11 +141,14 @@ func (l *line) from(m *mapping.Machine) {
 	}
 	if m.Has&mapping.HasAddresses != 0 {
 		l.Addresses = &m.Addresses
+		if m.Addresses == nil {
+			l.Addresses = &none // null would be read as absent
+		}
 	}
 }
 
 func (l *line) to(m *mapping.Machine, in *host.Interner) {
-	*m = mapping.Machine{Key: l.Key, Labels: in.Map(l.Labels), Retired: l.Retired, Word: in.Text(l.Word)}
+	*m = mapping.Machine{Key: l.Key, Labels: in.Map(l.Labels), Retired: l.Retired, Word: in.Text(l.Word), Item: l.Item}
 	for _, f := range l.texts(m) {
 		if *f.line != nil {
 			m.Has |= f.bit
@@ -160,13 +168,13 @@ func (l *line) to(m *mapping.Machine, in *host.Interner) {
 func (s *Snapshot) Write(w io.Writer) error {
 	buf := bufio.NewWriterSize(w, 256<<10)
 	head := header{
-		Format: format, Source: s.Source, Config: s.Config, Time: s.Time.UTC(), Total: s.Total,
+		Format: format, Source: s.Source, In: s.In, Config: s.Config, Time: s.Time.UTC(), Total: s.Total,
 		Hosts: len(s.Entries), Quarantined: len(s.Quarantined), Hash: s.Hash,
 	}
 	if err := json.NewEncoder(buf).Encode(head); err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}
-	if err := s.writeBody(buf); err != nil {
+	if err := s.writeBody(buf, true); err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}
 	if err := buf.Flush(); err != nil {
@@ -175,13 +183,16 @@ func (s *Snapshot) Write(w io.Writer) error {
 	return nil
 }
 
-// writeBody writes what the hash is of. Places are left out of hosts: that a
-// line was inserted above changes nothing.
-func (s *Snapshot) writeBody(w io.Writer) error {
+// writeBody writes hosts and the quarantine. The hash is of it without the
+// hosts' places: that a line was inserted above them changes nothing.
+func (s *Snapshot) writeBody(w io.Writer, places bool) error {
 	enc := json.NewEncoder(w)
 	var l line
 	for i := range s.Entries {
 		l.from(&s.Entries[i].Machine)
+		if places {
+			l.Item = s.Entries[i].Item
+		}
 		if err := enc.Encode(&l); err != nil {
 			return err
 		}
@@ -204,7 +215,7 @@ func Read(r io.Reader) (*Snapshot, error) {
 	if head.Format != format {
 		return nil, fmt.Errorf("snapshot: its format is %q, expected %q", head.Format, format)
 	}
-	s := &Snapshot{Source: head.Source, Config: head.Config, Time: head.Time, Total: head.Total}
+	s := &Snapshot{Source: head.Source, In: head.In, Config: head.Config, Time: head.Time, Total: head.Total}
 	in := host.NewInterner()
 	for i := range head.Hosts {
 		var l line

@@ -74,7 +74,7 @@ func Kind() source.Kind {
 			return New(c), nil
 		},
 		Fields: func(n conf.Node) []string {
-			if c, err := decode(n); err == nil {
+			if c, err := decode(n); err == nil && len(c.Columns) > 0 {
 				return c.Columns
 			}
 			return nil
