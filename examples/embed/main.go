@@ -10,7 +10,7 @@ import (
 	"log/slog"
 	"os"
 
-	"go-micro.dev/v4"
+	"go-micro.dev/v4" //nolint:depguard // the service is what this example is about; the sidecar does without it
 	"go-micro.dev/v4/registry"
 
 	"github.com/outrigger-mesh/outrigger/sidecar/server"
@@ -27,6 +27,6 @@ func main() {
 	)
 	if err := service.Run(); err != nil {
 		log.Error("embed", "error", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // a program of somebody else's has no run group of ours
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -187,23 +188,23 @@ func (s *Server) config(own settings) (*config.Config, error) {
 // overlay is what Go-Micro's options say, in the form of the file.
 func (s *Server) overlay() (conf.Node, error) {
 	o := s.options
-	text := ""
+	var text strings.Builder
 	if o.Name != "" || o.Version != "" || o.Advertise != "" {
-		text += "app: {"
+		text.WriteString("app: {")
 		for _, field := range []struct{ key, value string }{{"name", o.Name}, {"version", o.Version}, {"advertise", o.Advertise}} {
 			if field.value != "" {
-				text += fmt.Sprintf("%s: %q, ", field.key, field.value)
+				fmt.Fprintf(&text, "%s: %q, ", field.key, field.value)
 			}
 		}
-		text += "}\n"
+		text.WriteString("}\n")
 	}
 	if o.Address != "" {
-		text += fmt.Sprintf("listen: {inbound: %q}\n", o.Address)
+		fmt.Fprintf(&text, "listen: {inbound: %q}\n", o.Address)
 	}
 	if o.RegisterTTL > 0 {
-		text += fmt.Sprintf("discovery: {registry: {ttl: %s}}\n", o.RegisterTTL.Round(time.Second))
+		fmt.Fprintf(&text, "discovery: {registry: {ttl: %s}}\n", o.RegisterTTL.Round(time.Second))
 	}
-	return conf.Parse("options", []byte(text))
+	return conf.Parse("options", []byte(text.String()))
 }
 
 // Stop deregisters the app, waits until callers have learned of it, lets

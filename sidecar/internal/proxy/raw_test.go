@@ -206,6 +206,7 @@ func TestUpgradeIsAPipeWithBytesAlreadyBuffered(t *testing.T) {
 	if err != nil || resp.StatusCode != 101 || resp.Header.Get("Upgrade") != "echo" {
 		t.Fatalf("got %v, %v", resp, err)
 	}
+	defer func() { _ = resp.Body.Close() }()
 	conn.send("second")
 	if half, ok := conn.Conn.(*net.TCPConn); ok {
 		_ = half.CloseWrite()
