@@ -55,6 +55,7 @@ func Execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 			Use: "check", Short: "Check the configuration and the objects, and print every mistake", Args: noArgs,
 			RunE: func(_ *cobra.Command, _ []string) error { return check(file, stdout) },
 		}),
+		applyCommand(), getCommand(), deleteCommand(), statusCommand(),
 		&cobra.Command{
 			Use: "version", Short: "Print the version", Args: noArgs,
 			RunE: func(_ *cobra.Command, _ []string) error {

@@ -17,6 +17,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/controlplane/internal/source"
 	"github.com/outrigger-mesh/outrigger/controlplane/internal/source/file"
 	"github.com/outrigger-mesh/outrigger/controlplane/internal/source/sidecar"
+	objects "github.com/outrigger-mesh/outrigger/controlplane/internal/source/store"
 	"github.com/outrigger-mesh/outrigger/controlplane/internal/store/bolt"
 	xds "github.com/outrigger-mesh/outrigger/controlplane/internal/xds/serve"
 	"github.com/outrigger-mesh/outrigger/controlplane/internal/xds/translate"
@@ -76,37 +77,43 @@ func serve(ctx context.Context, name string, stderr io.Writer) (err error) {
 	sidecars := sidecar.New(sidecar.Options{
 		Logger: log, Store: db, Limits: sidecar.DefaultLimits(), Grace: cfg.Registration.Grace, Metrics: metrics,
 	})
-	cache := xds.NewCache(log, metrics)
+	now := &state{files: files, store: db}
+	cache := xds.NewCache(xds.Options{Logger: log, Metrics: metrics, Locate: now.locate})
 	if err := cache.Update(translate.Changes{Set: translate.Static()}); err != nil {
 		return err
 	}
 	model := mesh.New(mesh.Options{
-		Logger: log, Sources: []string{sidecar.Name, file.Name}, Metrics: metrics,
+		// A file holds against the store: who runs the control plane can say what
+		// nobody changes from afar.
+		Logger: log, Sources: []string{sidecar.Name, file.Name, objects.Name}, Metrics: metrics,
 		Publish: func(c mesh.Change) {
+			if c.Hosts {
+				cache.Relocate()
+			}
 			if err := cache.Update(translate.Change(c)); err != nil {
 				log.Error("resources that could not be made stay as they were", "component", "xds", "error", err)
 			}
 		},
 	})
 	server := newGRPC(log, xds.NewServer(cache), sidecars)
+	stored := objects.New(objects.Options{Logger: log, Store: db, Metrics: metrics})
+	now.model, now.cache = model, cache
 	handler := api.New(api.Options{
-		Ready: func() string {
-			select {
-			case <-model.Ready():
-				return ""
-			default:
-				return "the sources have not said yet what there is"
-			}
-		},
-		Snapshot: model.Snapshot,
-		Proxies:  func() any { return cache.Proxies() },
-		Metrics:  metrics,
+		Ready:     now.notReady,
+		Snapshot:  model.Snapshot,
+		Proxies:   func() any { return cache.Proxies() },
+		Metrics:   metrics,
+		Logger:    log,
+		Store:     db,
+		Elsewhere: now.elsewhere,
+		Status:    now.status,
 	})
 
 	updates := make(chan source.Update, pending)
 	var group run.Group
 	group.Add("mesh", func(ctx context.Context) error { return model.Run(ctx, updates) })
 	group.Add("files", func(ctx context.Context) error { return files.Run(ctx, updates) })
+	group.Add("store", func(ctx context.Context) error { return stored.Run(ctx, updates) })
 	group.Add("registration", func(ctx context.Context) error { return sidecars.Run(ctx, updates) })
 	group.Add("xds", func(ctx context.Context) error {
 		select {

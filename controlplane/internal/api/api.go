@@ -1,16 +1,22 @@
 // Package api is the control plane's HTTP API: whether it lives and is ready,
-// its metrics, and what it knows, as JSON, read-only.
+// its metrics, what it knows (services, endpoints, clients), and the objects of
+// the store, which it reads and writes. Everything but the metrics is JSON. What
+// refuses a request is an Error.
+//
+// There are no tokens in this version: who can connect may write. So that no
+// page of the web does it through somebody's browser, names that point to
+// loopback, requests from other origins and bodies that are not JSON are
+// refused. Every write leaves one line in the log.
 package api
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -19,16 +25,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/outrigger-mesh/outrigger/controlplane/internal/mesh"
-	"github.com/outrigger-mesh/outrigger/registry"
+	"github.com/outrigger-mesh/outrigger/controlplane/internal/object"
+	"github.com/outrigger-mesh/outrigger/controlplane/internal/store"
 )
 
 const (
-	readTimeout     = 10 * time.Second
-	writeTimeout    = 30 * time.Second
+	headTimeout     = 10 * time.Second
+	readTimeout     = time.Minute // of a whole body
+	writeTimeout    = 2 * time.Minute
 	idleTimeout     = 2 * time.Minute
 	shutdownTimeout = 3 * time.Second
 	maxHeaderBytes  = 64 << 10
-	maxBodyBytes    = 1 << 20
+	maxBodyBytes    = 32 << 20
 )
 
 // Options is what the API shows.
@@ -39,44 +47,47 @@ type Options struct {
 	// Proxies are the connected xDS clients, as something that marshals to JSON.
 	Proxies func() any
 	Metrics prometheus.Gatherer
+	Logger  *slog.Logger
+	Store   store.Collections
+	// Elsewhere is who has an object whose word holds against the store's.
+	Elsewhere func(object.ID) (mesh.Holder, bool)
+	// Status is the state of the whole in short, as something that marshals to
+	// JSON.
+	Status func(context.Context) (any, error)
 }
 
-// Service is a service of the mesh in the API.
-type Service struct {
-	registry.ServiceName
-	Declared bool   `json:"declared"` // by a MeshService; otherwise its instances imply it
-	Ports    []Port `json:"ports"`
-}
-
-// Port is a service's port in the API.
-type Port struct {
-	registry.Port
-	XDS       string `json:"xds"` // its name over xDS
-	Endpoints int    `json:"endpoints"`
-	Up        int    `json:"up"` // of them, those that take requests
-}
-
-// Endpoint is one instance behind a service's port in the API.
-type Endpoint struct {
-	XDS string `json:"xds"` // the service port's name over xDS
-	mesh.Instance
-}
+// views are the parts of the API that show what is, under /v1/.
+var views = []string{"endpoints", "proxies", "services", "status"}
 
 // New makes the API's handler.
 func New(o Options) http.Handler {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
 	e.HandleMethodNotAllowed = true
-	e.Use(gin.CustomRecoveryWithWriter(nil, func(c *gin.Context, _ any) { fail(c, http.StatusInternalServerError, "internal error") }))
-	e.Use(localHostOnly, limitBody)
+	e.RedirectTrailingSlash = false
+	e.Use(gin.CustomRecoveryWithWriter(nil, func(c *gin.Context, p any) {
+		o.Logger.Error("a request crashed its handler", "component", "api", "path", c.Request.URL.Path, "panic", fmt.Sprint(p))
+		fail(c, failure(http.StatusInternalServerError, ReasonInternal, "internal error"))
+	}))
+	e.Use(noBrowsers(), limitBody)
 	e.NoRoute(func(c *gin.Context) {
-		fail(c, http.StatusNotFound, "there is nothing here; / lists what there is")
+		fail(c, failure(http.StatusNotFound, ReasonNotFound, "there is nothing here; / lists what there is"))
 	})
-	e.NoMethod(func(c *gin.Context) { fail(c, http.StatusMethodNotAllowed, "the API is read-only") })
-
-	paths := []string{"/healthz", "/readyz", "/metrics", "/v1/services", "/v1/endpoints", "/v1/proxies"}
-	e.GET("/", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"paths": paths}) })
-	e.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
+	e.NoMethod(func(c *gin.Context) {
+		fail(c, failure(http.StatusMethodNotAllowed, ReasonMethod, "%s is not for this path, %s is", c.Request.Method, c.Writer.Header().Get("Allow")))
+	})
+	show := func(path string, what func(*gin.Context) (any, error)) {
+		e.GET(path, func(c *gin.Context) {
+			v, err := what(c)
+			if err != nil {
+				fail(c, err)
+				return
+			}
+			c.JSON(http.StatusOK, v)
+		})
+	}
+	show("/", func(*gin.Context) (any, error) { return gin.H{"paths": paths()}, nil })
+	show("/healthz", func(*gin.Context) (any, error) { return gin.H{"status": "ok"}, nil })
 	e.GET("/readyz", func(c *gin.Context) {
 		if reason := o.Ready(); reason != "" {
 			c.JSON(http.StatusServiceUnavailable, gin.H{"status": "not ready", "reason": reason})
@@ -85,89 +96,72 @@ func New(o Options) http.Handler {
 		c.JSON(http.StatusOK, gin.H{"status": "ready"})
 	})
 	e.GET("/metrics", gin.WrapH(promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{})))
-	e.GET("/v1/services", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"services": services(o.Snapshot())}) })
-	e.GET("/v1/endpoints", func(c *gin.Context) {
-		c.JSON(http.StatusOK, gin.H{"endpoints": endpoints(o.Snapshot(), c.Query("namespace"), c.Query("service"))})
+	show("/v1/services", func(c *gin.Context) (any, error) {
+		return gin.H{"services": services(o.Snapshot(), c.Query("namespace"))}, nil
 	})
-	e.GET("/v1/proxies", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"proxies": o.Proxies()}) })
+	show("/v1/endpoints", func(c *gin.Context) (any, error) {
+		return gin.H{"endpoints": endpoints(o.Snapshot(), c.Query("namespace"), c.Query("service"))}, nil
+	})
+	show("/v1/proxies", func(*gin.Context) (any, error) { return gin.H{"proxies": o.Proxies()}, nil })
+	show("/v1/status", func(c *gin.Context) (any, error) { return o.Status(c.Request.Context()) })
+	newObjects(o).register(e)
 	return e
 }
 
-func fail(c *gin.Context, code int, reason string) {
-	c.AbortWithStatusJSON(code, gin.H{"error": http.StatusText(code), "reason": reason})
+// paths is what there is, for people.
+func paths() []string {
+	all := []string{"/healthz", "/metrics", "/readyz"}
+	for _, v := range views {
+		all = append(all, "/v1/"+v)
+	}
+	for _, k := range object.Kinds {
+		name := "{namespace}/{name}"
+		if k.Global {
+			name = "{name}"
+		}
+		all = append(all, "/v1/"+k.Plural, "/v1/"+k.Plural+"/"+name, "/v1/"+k.Plural+":apply")
+	}
+	return all
 }
 
-// localHostOnly refuses requests that a page of the web has a browser make: a
-// name that its owner points to this address (DNS rebinding) is neither an
-// address nor localhost.
-func localHostOnly(c *gin.Context) {
-	host := c.Request.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
+// noBrowsers refuses requests that a page of the web has a browser make: from
+// another origin, or to a name that its owner points to loopback (DNS
+// rebinding), which is neither an address nor localhost.
+func noBrowsers() gin.HandlerFunc {
+	origins := http.NewCrossOriginProtection()
+	return func(c *gin.Context) {
+		if err := origins.Check(c.Request); err != nil {
+			fail(c, failure(http.StatusForbidden, ReasonForbidden, "a page of another origin may not write here: %v", err))
+			return
+		}
+		host := c.Request.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		host = strings.Trim(host, "[]")
+		_, err := netip.ParseAddr(host)
+		if err != nil && host != "localhost" && !strings.HasSuffix(host, ".localhost") && atLoopback(c.Request) {
+			fail(c, failure(http.StatusForbidden, ReasonForbidden,
+				"the Host must be an address or localhost, so that no web page can reach this API through a browser"))
+		}
 	}
-	host = strings.Trim(host, "[]")
-	if _, err := netip.ParseAddr(host); err != nil && host != "localhost" && !strings.HasSuffix(host, ".localhost") {
-		fail(c, http.StatusForbidden, "the Host must be an address or localhost, so that no web page can reach this API through a browser")
-	}
+}
+
+// atLoopback reports whether the request came to a loopback address.
+func atLoopback(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return !ok || local.IP.IsLoopback()
 }
 
 func limitBody(c *gin.Context) {
 	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxBodyBytes)
 }
 
-func services(s *mesh.Snapshot) []Service {
-	all := make([]Service, 0, len(s.Services))
-	for _, svc := range sorted(s) {
-		out := Service{ServiceName: svc.Name, Declared: svc.Declared, Ports: []Port{}}
-		for _, p := range svc.Ports {
-			up := 0
-			for _, i := range p.Instances {
-				if i.Status == registry.StatusUp {
-					up++
-				}
-			}
-			out.Ports = append(out.Ports, Port{
-				Port: p.Port, XDS: svc.Name.PortName(p.Number), Endpoints: len(p.Instances), Up: up,
-			})
-		}
-		all = append(all, out)
-	}
-	return all
-}
-
-// endpoints are those of the services that match; an empty namespace or
-// service matches all.
-func endpoints(s *mesh.Snapshot, namespace, service string) []Endpoint {
-	all := []Endpoint{}
-	for _, svc := range sorted(s) {
-		if namespace != "" && namespace != svc.Name.Namespace || service != "" && service != svc.Name.Name {
-			continue
-		}
-		for _, p := range svc.Ports {
-			for _, i := range p.Instances {
-				all = append(all, Endpoint{XDS: svc.Name.PortName(p.Number), Instance: i})
-			}
-		}
-	}
-	return all
-}
-
-func sorted(s *mesh.Snapshot) []*mesh.Service {
-	all := make([]*mesh.Service, 0, len(s.Services))
-	for _, svc := range s.Services {
-		all = append(all, svc)
-	}
-	slices.SortFunc(all, func(a, b *mesh.Service) int {
-		return cmp.Or(strings.Compare(a.Name.Namespace, b.Name.Namespace), strings.Compare(a.Name.Name, b.Name.Name))
-	})
-	return all
-}
-
 // Serve serves h on l until ctx ends, then lets requests finish for a moment.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	srv := &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: readTimeout,
+		ReadHeaderTimeout: headTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -15,6 +17,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/controlplane/internal/api"
 	"github.com/outrigger-mesh/outrigger/controlplane/internal/mesh"
+	"github.com/outrigger-mesh/outrigger/controlplane/internal/object"
 	"github.com/outrigger-mesh/outrigger/registry"
 )
 
@@ -56,6 +59,13 @@ func serve(t *testing.T, o api.Options) (base string) {
 	if o.Metrics == nil {
 		o.Metrics = prometheus.NewRegistry()
 	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Elsewhere == nil {
+		o.Elsewhere = func(object.ID) (mesh.Holder, bool) { return mesh.Holder{}, false }
+	}
+	o.Status = func(context.Context) (any, error) { return api.Status{Version: "v1"}, nil }
 	o.Snapshot = snapshot
 	o.Proxies = func() any { return []string{"n1"} }
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -130,13 +140,19 @@ func TestAnswers(t *testing.T) {
 			{"xds":"orders.default:80","source":"sidecar","network":"default","node":"vm-3","portName":"http",
 			 "service":{"namespace":"default","name":"orders"},"address":"10.0.0.1:15006","status":"up","locality":{"region":"bj"}}]}`},
 		{"endpoints of none", "GET", "/v1/endpoints?service=none", "", 200, `{"endpoints":[]}`},
-		{"an unknown path", "GET", "/v2", "", 404, `{"error":"Not Found","reason":"there is nothing here; / lists what there is"}`},
-		{"a write", "POST", "/v1/services", "", 405, `{"error":"Method Not Allowed","reason":"the API is read-only"}`},
+		{"services of one namespace", "GET", "/v1/services?namespace=a", "", 200, `{"services":[
+			{"namespace":"a","name":"empty","declared":false,"ports":[
+				{"name":"http","number":80,"protocol":"http","xds":"empty.a:80","endpoints":0,"up":0}]}]}`},
+		{"status", "GET", "/v1/status", "", 200, `{"version":"v1","services":0,"hosts":0,"routes":0,
+			"endpoints":{"up":0,"draining":0,"down":0},"proxies":{"connected":0,"nacks":0},"sources":null,"collections":null}`},
+		{"an unknown path", "GET", "/v2", "", 404, `{"error":"there is nothing here; / lists what there is","reason":"not_found"}`},
+		{"a write to a view", "POST", "/v1/services", "", 405, `{"error":"/v1/services shows what is: it is not written to","reason":"method_not_allowed"}`},
+		{"a wrong method", "PUT", "/healthz", "", 405, `{"error":"PUT is not for this path, GET is","reason":"method_not_allowed"}`},
 		{"localhost", "GET", "/healthz", "localhost:18080", 200, `{"status":"ok"}`},
 		{"an IPv6 address", "GET", "/healthz", "[::1]:18080", 200, `{"status":"ok"}`},
 		{
 			"a name that a web page had pointed here", "GET", "/v1/services", "evil.example.com", 403,
-			`{"error":"Forbidden","reason":"the Host must be an address or localhost, so that no web page can reach this API through a browser"}`,
+			`{"error":"the Host must be an address or localhost, so that no web page can reach this API through a browser","reason":"forbidden"}`,
 		},
 	}
 	for _, tt := range tests {
@@ -167,5 +183,18 @@ func TestMetricsAreServed(t *testing.T) {
 	base := serve(t, api.Options{Metrics: reg})
 	if code, body := request(t, "GET", base+"/metrics", ""); code != 200 || !strings.Contains(body, "boats_total 3\n") {
 		t.Errorf("got %d and no boats:\n%s", code, body)
+	}
+}
+
+// Where it listens for other machines, it may have a name there.
+func TestANameIsFineAwayFromLoopback(t *testing.T) {
+	h := api.New(api.Options{Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	for address, want := range map[string]int{"10.0.0.1": 200, "127.0.0.1": 403, "::1": 403} {
+		ctx := context.WithValue(t.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.ParseIP(address), Port: 18080})
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "http://controlplane.internal:18080/healthz", http.NoBody))
+		if w.Code != want {
+			t.Errorf("at %s it answers %d, want %d", address, w.Code, want)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"strings"
 	"sync"
@@ -248,9 +249,7 @@ func (h *Hosts) join(i *Instance) {
 	}
 	if len(host.Spec.Labels) > 0 {
 		merged := make(map[string]string, len(i.Metadata)+len(host.Spec.Labels))
-		for key, value := range i.Metadata {
-			merged[key] = value
-		}
+		maps.Copy(merged, i.Metadata)
 		for key, value := range host.Spec.Labels {
 			merged[CMDBPrefix+key] = value
 		}

@@ -72,15 +72,18 @@ func TestAnInstanceJoinsItsHost(t *testing.T) {
 		{"not by an address of another network", instance("n", "http", "10.0.0.1:1"), []*object.Host{host("h", addresses("other", "10.0.0.1"), at("z"))}, " "},
 		{
 			"by name before asset id, key and address", instance("n", "http", "10.0.0.1:1", on("vm-1")),
-			[]*object.Host{host("vm-1", at("k")), host("a", asset("vm-1"), at("a")), host("c", addresses("default", "10.0.0.1"), at("c")), host("d", named("vm-1"), at("z"))}, "z name",
+			[]*object.Host{host("vm-1", at("k")), host("a", asset("vm-1"), at("a")), host("c", addresses("default", "10.0.0.1"), at("c")), host("d", named("vm-1"), at("z"))},
+			"z name",
 		},
 		{
 			"in its own network, of two of one name", instance("n", "http", "10.0.0.1:1", on("vm-1")),
-			[]*object.Host{host("a", named("vm-1"), addresses("other"), at("a")), host("b", named("vm-1"), at("z"))}, "z name",
+			[]*object.Host{host("a", named("vm-1"), addresses("other"), at("a")), host("b", named("vm-1"), at("z"))},
+			"z name",
 		},
 		{
 			"of the first by object name, of two of one name", instance("n", "http", "10.0.0.1:1", on("vm-1")),
-			[]*object.Host{host("b", named("vm-1"), at("b")), host("a", named("vm-1"), at("z"))}, "z name",
+			[]*object.Host{host("b", named("vm-1"), at("b")), host("a", named("vm-1"), at("z"))},
+			"z name",
 		},
 	}
 	for _, tt := range tests {

@@ -212,10 +212,16 @@ func TestImpliedPorts(t *testing.T) {
 		instances []source.Instance
 		want      []string
 	}{
-		{"one port without a number is the default port", []source.Instance{instance("n1", "web", "10.0.0.1:1")},
-			[]string{"web orders.default:80 10.0.0.1:1"}},
-		{"a number is the port", []source.Instance{instance("n1", "web", "10.0.0.1:1", number(8080))},
-			[]string{"web orders.default:8080 10.0.0.1:1"}},
+		{
+			"one port without a number is the default port",
+			[]source.Instance{instance("n1", "web", "10.0.0.1:1")},
+			[]string{"web orders.default:80 10.0.0.1:1"},
+		},
+		{
+			"a number is the port",
+			[]source.Instance{instance("n1", "web", "10.0.0.1:1", number(8080))},
+			[]string{"web orders.default:8080 10.0.0.1:1"},
+		},
 		{"of several without a number the one called http is the default port", []source.Instance{
 			instance("n1", "admin", "10.0.0.1:2"), instance("n1", "http", "10.0.0.1:1"),
 		}, []string{"http orders.default:80 10.0.0.1:1"}},

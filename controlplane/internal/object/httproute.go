@@ -14,10 +14,11 @@ import (
 )
 
 // httpRouteFile is an HTTPRoute as it is written: the Gateway API's own type,
-// and what this version carries of it. What an API server writes (status, uid
-// and the like) is read and says nothing.
+// and what this version carries of it. What an API server writes (uid and the
+// like) is read and says nothing; a status may be anybody's.
 type httpRouteFile struct {
 	gateway.HTTPRoute `yaml:",inline"`
+	Status            conf.Node `yaml:"status"`
 }
 
 func decodeHTTPRoute(n conf.Node) (Object, error) {

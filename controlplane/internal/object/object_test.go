@@ -127,7 +127,7 @@ spec:
     backendRefs:
     - {name: orders, port: 80, weight: 90}
     - {kind: MeshService, group: mesh.outrigger.dev, name: orders-v2, namespace: next, port: 81, weight: 0}
-status: {parents: []}
+status: {parents: [], revision: "17"}
 `)
 	orders := registry.ServiceName{Namespace: "web", Name: "orders"}
 	want := &object.HTTPRoute{
@@ -201,7 +201,7 @@ func TestDuplicatesNameBothPlaces(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, name := range []string{"httproute", "meshservice", "missing", "unknown"} {
+	for _, name := range []string{"host", "httproute", "meshservice", "missing", "unknown"} {
 		data, err := os.ReadFile("testdata/bad/" + name + ".yaml")
 		if err != nil {
 			f.Fatal(err)
@@ -215,7 +215,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, o := range objects {
 			m := o.Metadata()
-			if m.Name == "" || m.Namespace == "" || m.Pos.Line == 0 {
+			if m.Name == "" || (m.Namespace == "") != (m.Kind == object.KindHost) || m.Pos.Line == 0 {
 				t.Errorf("an object has no identity or place: %+v", m)
 			}
 			if s, ok := o.(*object.MeshService); ok {

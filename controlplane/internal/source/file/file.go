@@ -19,6 +19,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -63,6 +64,7 @@ type Source struct {
 	metrics  *metrics
 	files    map[string]*entry
 	listing  map[string]string // what was last logged of a path that could not be listed
+	problems atomic.Pointer[[]string]
 }
 
 var _ source.Source = (*Source)(nil)
@@ -105,7 +107,7 @@ func (s *Source) Load() error {
 			if _, ok := s.files[name]; ok {
 				continue // below two of the paths
 			}
-			data, err := read(name)
+			data, err := Read(name)
 			if err != nil {
 				errs = append(errs, place(p.Pos, err))
 				continue
@@ -176,8 +178,8 @@ func (s *Source) update() source.Update {
 	return source.Update{Source: Name, Key: "objects", Content: source.Of(s.objects(nil)...)}
 }
 
-// read reads a file, bounded.
-func read(name string) ([]byte, error) {
+// Read reads a file of objects, bounded.
+func Read(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("read objects: %w", err)

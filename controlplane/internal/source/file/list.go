@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,6 +18,16 @@ import (
 type stamp struct {
 	modified time.Time
 	size     int64
+}
+
+// Files are the files of a path, sorted: it itself, or where it is a folder
+// every file of objects below it.
+func Files(name string) ([]string, error) {
+	found, err := listPath(Path{Name: name})
+	if err != nil {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(found)), nil
 }
 
 // listPath finds the files of a path.

@@ -1,6 +1,12 @@
 package file
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 type metrics struct {
 	objects, bad, unlisted prometheus.Gauge
@@ -19,16 +25,32 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 }
 
-// count sets the gauges to what is known now.
+// Problems are what is wrong now with the files, as it was logged. It may be
+// called from any goroutine.
+func (s *Source) Problems() []string {
+	if p := s.problems.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// count notes what is known now, for the gauges and for Problems.
 func (s *Source) count() {
-	objects, bad := 0, 0
-	for _, e := range s.files {
+	objects := 0
+	var bad, files []string
+	for _, name := range slices.Sorted(maps.Keys(s.files)) {
+		e := s.files[name]
 		objects += len(e.objects)
 		if e.bad != "" {
-			bad++
+			bad = append(bad, strings.Split(e.bad, "\n")...)
+			files = append(files, name)
 		}
 	}
+	for _, path := range slices.Sorted(maps.Keys(s.listing)) {
+		bad = append(bad, s.listing[path])
+	}
+	s.problems.Store(&bad)
 	s.metrics.objects.Set(float64(objects))
-	s.metrics.bad.Set(float64(bad))
+	s.metrics.bad.Set(float64(len(files)))
 	s.metrics.unlisted.Set(float64(len(s.listing)))
 }

@@ -72,7 +72,7 @@ func (s *Source) dropMissing(found map[string]stamp) bool {
 // reread reads a file whose looks have changed and are settled. What differs
 // and is good goes to pending.
 func (s *Source) reread(name string, e *entry, pending map[string][]object.Object) {
-	data, err := read(name)
+	data, err := Read(name)
 	if err != nil {
 		s.reject(name, e, err)
 		return // read again at the next poll

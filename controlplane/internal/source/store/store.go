@@ -59,10 +59,13 @@ func (s *Source) Run(ctx context.Context, out chan<- source.Update) error {
 	watches := make([]*watch, 0, len(object.Kinds))
 	for _, k := range object.Kinds {
 		w := &watch{Source: s, kind: k, known: map[string]struct{}{}, bad: map[string]struct{}{}}
-		if err := w.relist(ctx, out); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		err := w.relist(ctx, out)
+		select {
+		case <-ctx.Done():
+			return nil // perhaps in the middle: this is not to be taken for all there is
+		default:
+		}
+		if err != nil {
 			return fmt.Errorf("read %s: %w", k.Plural, err)
 		}
 		watches = append(watches, w)

@@ -117,14 +117,8 @@ func undoKey(key []byte, revision uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(append(make([]byte, 0, len(key)+1+numberSize), key...), 0), revision)
 }
 
-// splitUndoKey is the reverse of undoKey.
-func splitUndoKey(k []byte) (key []byte, revision uint64) {
-	cut := len(k) - numberSize - 1
-	if cut < 0 {
-		return nil, 0
-	}
-	return k[:cut], binary.BigEndian.Uint64(k[cut+1:])
-}
+// keyOfUndo is the key that undoKey was made of.
+func keyOfUndo(k []byte) []byte { return k[:max(len(k)-numberSize-1, 0)] }
 
 // undoValue is what is kept of an entry that goes: one byte says whether there
 // was any.

@@ -131,8 +131,7 @@ func undoStart(undo *bbolt.Cursor, start []byte, newest bool) []byte {
 	if k == nil {
 		return nil
 	}
-	key, _ := splitUndoKey(k)
-	return key
+	return keyOfUndo(k)
 }
 
 // undoAfter is what key held at a revision, now being what it holds, and the
@@ -140,7 +139,7 @@ func undoStart(undo *bbolt.Cursor, start []byte, newest bool) []byte {
 func undoAfter(undo *bbolt.Cursor, key []byte, at uint64, now entry) (was entry, next []byte) {
 	was = now
 	if k, v := undo.Seek(undoKey(key, at+1)); k != nil {
-		if found, _ := splitUndoKey(k); bytes.Equal(found, key) {
+		if bytes.Equal(keyOfUndo(k), key) {
 			was = undone(v)
 		}
 	}
@@ -149,8 +148,7 @@ func undoAfter(undo *bbolt.Cursor, key []byte, at uint64, now entry) (was entry,
 	if k == nil {
 		return was, nil
 	}
-	next, _ = splitUndoKey(k)
-	return was, next
+	return was, keyOfUndo(k)
 }
 
 // Watch implements store.Collections.

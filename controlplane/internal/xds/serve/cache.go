@@ -7,6 +7,9 @@
 //
 //   - A resource's version is a hash of its content. It is marshalled once, and
 //     all streams share the bytes. What did not change is not sent.
+//   - Where the endpoints of an assignment span zones, what is sent depends on
+//     where the client is: one form a place, marshalled once, shared by all
+//     clients there.
 //   - A change wakes only the streams that subscribed to one of its names, or
 //     to all of the type. No lock of the cache is held while anything is sent.
 //   - A stream has one unanswered response of a type at a time. What changes
@@ -36,12 +39,14 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/outrigger-mesh/outrigger/controlplane/internal/xds/translate"
+	"github.com/outrigger-mesh/outrigger/registry"
 )
 
 // Cache holds the resources and who subscribed to them.
 type Cache struct {
 	log     *slog.Logger
 	metrics *metrics
+	locate  func(Client) Place
 
 	mu       sync.RWMutex
 	types    map[string]*collection // by type URL
@@ -55,18 +60,63 @@ type collection struct {
 	wildcard  map[*session]struct{}
 }
 
-// resource is one resource as it is sent to everybody.
+// resource is one resource as it is sent to everybody, or to everybody in one
+// place.
 type resource struct {
 	wire *discoveryv3.Resource
 	size int // of wire, in bytes
+
+	zones *translate.Zones // nil where one form is for everybody
+	mu    sync.Mutex
+	near  map[registry.Locality]*resource // by place, those that were asked for
+}
+
+// from is the form of the resource for a client in a locality. It is made when
+// the first client of its place asks for it.
+func (r *resource) from(client registry.Locality) (*resource, error) {
+	if r == nil || r.zones == nil {
+		return r, nil
+	}
+	place := r.zones.Place(client)
+	if place == (registry.Locality{}) {
+		return r, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if made := r.near[place]; made != nil {
+		return made, nil
+	}
+	ref := translate.Ref{Type: r.wire.GetResource().GetTypeUrl(), Name: r.wire.GetName()}
+	made, err := marshal(translate.Resource{Ref: ref, Message: r.zones.Near(place)})
+	if err != nil {
+		return r, err
+	}
+	if r.near == nil {
+		r.near = map[registry.Locality]*resource{}
+	}
+	r.near[place] = made
+	return made, nil
 }
 
 func (r *resource) version() string { return r.wire.GetVersion() }
 
+// Options is what a Cache needs.
+type Options struct {
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer
+	// Locate says where a client is; nil: where it says to be. It is asked when
+	// a stream opens and at each Relocate.
+	Locate func(Client) Place
+}
+
 // NewCache makes an empty cache.
-func NewCache(log *slog.Logger, reg prometheus.Registerer) *Cache {
+func NewCache(o Options) *Cache {
+	if o.Locate == nil {
+		o.Locate = func(c Client) Place { return Place{Locality: c.Locality, Source: FromNode} }
+	}
 	c := &Cache{
-		log:      log.With("component", "xds"),
+		log:      o.Logger.With("component", "xds"),
+		locate:   o.Locate,
 		types:    map[string]*collection{},
 		sessions: map[*session]struct{}{},
 	}
@@ -77,7 +127,7 @@ func NewCache(log *slog.Logger, reg prometheus.Registerer) *Cache {
 			wildcard:  map[*session]struct{}{},
 		}
 	}
-	c.metrics = newMetrics(reg, c)
+	c.metrics = newMetrics(o.Metrics, c)
 	return c
 }
 
@@ -148,10 +198,10 @@ func marshal(r translate.Resource) (*resource, error) {
 	}
 	sum := sha256.Sum256(packed.GetValue())
 	wire := &discoveryv3.Resource{Name: r.Name, Version: hex.EncodeToString(sum[:8]), Resource: packed}
-	return &resource{wire: wire, size: proto.Size(wire)}, nil
+	return &resource{wire: wire, size: proto.Size(wire), zones: r.Zones}, nil
 }
 
-// lookup returns the resource, or nil.
+// lookup returns the resource in the form for everybody, or nil.
 func (c *Cache) lookup(typeURL, name string) *resource {
 	c.mu.RLock()
 	defer c.mu.RUnlock()

@@ -49,8 +49,14 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldWhere(t, nil)
+}
+
+// newWorldWhere is newWorld with a say on where clients are.
+func newWorldWhere(t *testing.T, locate func(serve.Client) serve.Place) *world {
+	t.Helper()
 	w := &world{t: t, metrics: prometheus.NewRegistry()}
-	w.cache = serve.NewCache(slog.New(slog.DiscardHandler), w.metrics)
+	w.cache = serve.NewCache(serve.Options{Logger: slog.New(slog.DiscardHandler), Metrics: w.metrics, Locate: locate})
 	w.server = serve.NewServer(w.cache)
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -132,6 +138,7 @@ type client struct {
 	cancel   context.CancelFunc
 	barriers int
 	named    bool
+	node     *corev3.Node // of the first request; nil: node-1 without a locality
 }
 
 func (w *world) client() *client {
@@ -164,7 +171,9 @@ func (w *world) client() *client {
 func (c *client) send(r *discoveryv3.DeltaDiscoveryRequest) {
 	c.t.Helper()
 	if !c.named {
-		r.Node = &corev3.Node{Id: "node-1", Cluster: "default"}
+		if r.Node = c.node; c.node == nil {
+			r.Node = &corev3.Node{Id: "node-1", Cluster: "default"}
+		}
 		c.named = true
 	}
 	if err := c.stream.Send(r); err != nil {

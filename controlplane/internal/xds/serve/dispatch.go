@@ -67,7 +67,7 @@ func (s *session) news(typeURL string, t *typeState, name string) (*resource, pa
 	if !named && !t.wildcard {
 		return nil, 0
 	}
-	r := s.cache.lookup(typeURL, name)
+	r := s.lookup(typeURL, name)
 	sent, told := t.sent[name]
 	forced := t.dirty[name]
 	switch {

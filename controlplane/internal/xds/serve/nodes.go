@@ -11,6 +11,8 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/outrigger-mesh/outrigger/registry"
 )
 
 // OnDeltaStreamOpen implements delta.Callbacks.
@@ -32,7 +34,8 @@ func (s *session) OnStreamDeltaRequest(_ int64, req *discoveryv3.DeltaDiscoveryR
 			return status.Error(codes.InvalidArgument, "the first request of a stream must name the node, with an id")
 		}
 		s.node = req.GetNode()
-		s.cache.log.Info("xDS stream opened", "node", s.node.GetId(), "peer", s.peer)
+		s.place = s.cache.locate(clientOf(s.node))
+		s.cache.log.Info("xDS stream opened", "node", s.node.GetId(), "peer", s.peer, "locality", s.place.Locality.String())
 	}
 	t := s.state(req.GetTypeUrl())
 	if req.GetResponseNonce() == "" || req.GetResponseNonce() != t.nonce {
@@ -76,13 +79,17 @@ func (s *session) OnStreamDeltaResponse(
 
 // Proxy is a connected client, for people.
 type Proxy struct {
-	Node      string                 `json:"node"`
-	Cluster   string                 `json:"cluster,omitempty"`
-	Region    string                 `json:"region,omitempty"`
-	Zone      string                 `json:"zone,omitempty"`
-	Peer      string                 `json:"peer"`
-	Connected time.Time              `json:"connected"`
-	Types     map[string]ProxyStatus `json:"types"`
+	Node    string `json:"node"`
+	Cluster string `json:"cluster,omitempty"`
+	Region  string `json:"region,omitempty"`
+	Zone    string `json:"zone,omitempty"`
+	// LocalitySource is who knows its region and zone: FromNode, or FromHost;
+	// Host is then the object.
+	LocalitySource string                 `json:"localitySource,omitempty"`
+	Host           string                 `json:"host,omitempty"`
+	Peer           string                 `json:"peer"`
+	Connected      time.Time              `json:"connected"`
+	Types          map[string]ProxyStatus `json:"types"`
 }
 
 // ProxyStatus is how a client stands with one type.
@@ -120,8 +127,11 @@ func (s *session) status() Proxy {
 	defer s.mu.Unlock()
 	p := Proxy{
 		Node: s.node.GetId(), Cluster: s.node.GetCluster(),
-		Region: s.node.GetLocality().GetRegion(), Zone: s.node.GetLocality().GetZone(),
+		Region: s.place.Locality.Region, Zone: s.place.Locality.Zone, Host: s.place.Host,
 		Peer: s.peer, Connected: s.since, Types: map[string]ProxyStatus{},
+	}
+	if s.place.Locality != (registry.Locality{}) {
+		p.LocalitySource = s.place.Source
 	}
 	for typeURL, t := range s.types {
 		held := 0

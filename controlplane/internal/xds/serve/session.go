@@ -32,6 +32,7 @@ type session struct {
 
 	mu     sync.Mutex
 	node   *corev3.Node
+	place  Place // where the client is; known once node is
 	types  map[string]*typeState
 	closed bool
 }

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"math"
 	"net/netip"
 	"slices"
@@ -71,10 +72,12 @@ func cluster(name string, info *clusterInfo) *clusterv3.Cluster {
 	return c
 }
 
-// assignment is the endpoints of a cluster, by locality. A locality weighs
-// what its usable endpoints weigh together, so that every endpoint of the
-// priority gets the share that its own weight says. There is one priority.
-func assignment(name string, instances []mesh.Instance) *endpointv3.ClusterLoadAssignment {
+// assignment is the endpoints of a cluster, by locality, as they are from a
+// place: by tier, the tiers that have any numbered from priority 0 on without
+// gaps, which clients refuse. From the zero place all are equal. A locality
+// weighs what its usable endpoints weigh together, so that every endpoint of
+// the priority gets the share that its own weight says.
+func assignment(name string, instances []mesh.Instance, place registry.Locality) *endpointv3.ClusterLoadAssignment {
 	byLocality := map[registry.Locality][]mesh.Instance{}
 	for _, i := range instances {
 		byLocality[i.Locality] = append(byLocality[i.Locality], i)
@@ -83,12 +86,22 @@ func assignment(name string, instances []mesh.Instance) *endpointv3.ClusterLoadA
 	for l := range byLocality {
 		localities = append(localities, l)
 	}
-	slices.SortFunc(localities, registry.Locality.Compare)
+	slices.SortFunc(localities, func(a, b registry.Locality) int {
+		return cmp.Or(cmp.Compare(tier(place, a), tier(place, b)), a.Compare(b))
+	})
+	priority, last := uint32(0), -1
 	a := &endpointv3.ClusterLoadAssignment{ClusterName: name}
 	for _, l := range localities {
 		group := &endpointv3.LocalityLbEndpoints{
 			Locality: &corev3.Locality{Region: l.Region, Zone: l.Zone, SubZone: l.Subzone},
 		}
+		if t := tier(place, l); t != last {
+			if last >= 0 {
+				priority++
+			}
+			last = t
+		}
+		group.Priority = priority
 		var weight uint64
 		for _, i := range byLocality[l] {
 			ep := endpoint(i)
@@ -140,7 +153,7 @@ func endpointMetadata(i mesh.Instance) *corev3.Metadata {
 	fields := map[string]*structpb.Value{}
 	for key, value := range map[string]string{
 		"network": i.Network, "node": i.Node, "namespace": i.Service.Namespace, "service": i.Service.Name,
-		"portName": i.PortName, "protocol": string(i.Protocol), "version": i.Version, "host": i.Host,
+		"portName": i.PortName, "protocol": string(i.Protocol), "version": i.Version, "host": cmp.Or(i.Host, i.Machine.Name),
 	} {
 		if value != "" {
 			fields[key] = structpb.NewStringValue(value)

@@ -7,7 +7,8 @@
 //	Listener              api_listener with an HttpConnectionManager, RDS over ADS
 //	RouteConfiguration    one virtual host for every domain
 //	Cluster               EDS over ADS, round robin
-//	ClusterLoadAssignment the instances, by locality
+//	ClusterLoadAssignment the instances, by locality; for clients whose place is
+//	                      known by priority, too: own zone, own region, the rest
 //
 // A tcp port has the last two alone. A gateway's listener and its routes are
 // named gateway/<namespace>/<name>/<port>.
@@ -52,6 +53,10 @@ type Ref struct {
 type Resource struct {
 	Ref
 	Message proto.Message
+	// Zones, if set, makes forms of the resource for clients in certain places;
+	// Message is for all others. The forms differ when Message does, and only
+	// then.
+	Zones *Zones
 }
 
 // Changes is what a change of the model means for the resources.
@@ -63,8 +68,8 @@ type Changes struct {
 // Static are the resources that are there whatever the model is.
 func Static() []Resource {
 	return []Resource{
-		{Ref{resource.ClusterType, Blackhole}, cluster(Blackhole, nil)},
-		{Ref{resource.EndpointType, Blackhole}, assignment(Blackhole, nil)},
+		{Ref: Ref{resource.ClusterType, Blackhole}, Message: cluster(Blackhole, nil)},
+		{Ref: Ref{resource.EndpointType, Blackhole}, Message: assignment(Blackhole, nil, registry.Locality{})},
 	}
 }
 
@@ -82,7 +87,11 @@ func Change(c mesh.Change) Changes {
 			for i := range next.Ports {
 				p := &next.Ports[i]
 				n := name.PortName(p.Number)
-				out.set(resource.EndpointType, n, assignment(n, p.Instances))
+				out.Set = append(out.Set, Resource{
+					Ref:     Ref{resource.EndpointType, n},
+					Message: assignment(n, p.Instances, registry.Locality{}),
+					Zones:   NewZones(n, p.Instances),
+				})
 			}
 		}
 	}
@@ -93,7 +102,7 @@ func Change(c mesh.Change) Changes {
 }
 
 func (out *Changes) set(typeURL, name string, m proto.Message) {
-	out.Set = append(out.Set, Resource{Ref{typeURL, name}, m})
+	out.Set = append(out.Set, Resource{Ref: Ref{typeURL, name}, Message: m})
 }
 
 func (out *Changes) remove(typeURL, name string) {

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"github.com/goccy/go-yaml"
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,6 +32,8 @@ import (
 //	instances node=N         what node N has now, a line each:
 //	                         service.namespace port-name address [key=value…]
 //	show (type/name …)       the resources of these names
+//	from place=R/Z name=N    the endpoints of N for a client in that region and
+//	                         zone: priority, locality, weight, addresses
 //	names                    the names of all resources
 //
 // objects and instances print what changes: + for set with other content, = for
@@ -40,7 +44,7 @@ func TestTranslate(t *testing.T) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {
 			case "objects":
-				return w.objects(t, d.Input)
+				return w.objects(d.Input)
 			case "instances":
 				var node string
 				d.ScanArgs(t, "node", &node)
@@ -51,6 +55,11 @@ func TestTranslate(t *testing.T) {
 					out.WriteString(w.show(t, arg.Key))
 				}
 				return out.String()
+			case "from":
+				var place, name string
+				d.ScanArgs(t, "place", &place)
+				d.ScanArgs(t, "name", &name)
+				return w.from(t, place, name)
 			case "names":
 				return strings.Join(slices.Sorted(maps.Keys(w.resources)), "\n") + "\n"
 			}
@@ -64,11 +73,12 @@ func TestTranslate(t *testing.T) {
 type world struct {
 	updates   chan source.Update
 	resources map[string]proto.Message // by type/name
-	log       []string                 // of the last change
+	zones     map[string]*translate.Zones
+	log       []string // of the last change
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{updates: make(chan source.Update), resources: map[string]proto.Message{}}
+	w := &world{updates: make(chan source.Update), resources: map[string]proto.Message{}, zones: map[string]*translate.Zones{}}
 	m := mesh.New(mesh.Options{
 		Logger: slog.New(slog.DiscardHandler), Sources: []string{"test"}, Metrics: prometheus.NewRegistry(),
 		Publish: func(c mesh.Change) { w.apply(t, translate.Change(c)) },
@@ -105,6 +115,7 @@ func (w *world) apply(t *testing.T, c translate.Changes) {
 			sign = "= "
 		}
 		w.resources[key(r.Ref)] = r.Message
+		w.zones[r.Name] = r.Zones
 		w.log = append(w.log, sign+key(r.Ref))
 	}
 	for _, r := range c.Remove {
@@ -140,23 +151,12 @@ func (w *world) send(u source.Update) string {
 	return strings.Join(append(w.log, ""), "\n")
 }
 
-func (w *world) objects(t *testing.T, input string) string {
+func (w *world) objects(input string) string {
 	objects, err := object.Parse("objects.yaml", []byte(input))
 	if err != nil {
 		return err.Error() + "\n"
 	}
-	u := source.Update{Key: "objects"}
-	for _, o := range objects {
-		switch o := o.(type) {
-		case *object.MeshService:
-			u.Content.Services = append(u.Content.Services, o)
-		case *object.HTTPRoute:
-			u.Content.Routes = append(u.Content.Routes, o)
-		default:
-			t.Fatalf("objects of type %T are not known here", o)
-		}
-	}
-	return w.send(u)
+	return w.send(source.Update{Key: "objects", Content: source.Of(objects...)})
 }
 
 func (w *world) instances(t *testing.T, node, input string) string {
@@ -187,6 +187,8 @@ func (w *world) instances(t *testing.T, node, input string) string {
 				i.Protocol = registry.Protocol(value)
 			case "version":
 				i.Version = value
+			case "host":
+				i.Host = value
 			case "meta":
 				i.Metadata = map[string]string{"team": value}
 			default:
@@ -196,6 +198,37 @@ func (w *world) instances(t *testing.T, node, input string) string {
 		u.Content.Instances = append(u.Content.Instances, source.Instance{Instance: i})
 	}
 	return w.send(u)
+}
+
+// from prints the form of an assignment for clients in a place.
+func (w *world) from(t *testing.T, place, name string) string {
+	var client registry.Locality
+	client.Region, client.Zone, _ = strings.Cut(place, "/")
+	m, ok := w.resources["eds/"+name].(*endpointv3.ClusterLoadAssignment)
+	if !ok {
+		return "not there\n"
+	}
+	form := "for all"
+	if z := w.zones[name]; z != nil {
+		if p := z.Place(client); p != (registry.Locality{}) {
+			form, m = "for "+p.String(), z.Near(p)
+			validate(t, m)
+		}
+	}
+	lines := []string{form}
+	for _, l := range m.GetEndpoints() {
+		at := l.GetLocality()
+		words := []string{fmt.Sprintf("%d %s/%s %d:", l.GetPriority(), at.GetRegion(), at.GetZone(), l.GetLoadBalancingWeight().GetValue())}
+		for _, e := range l.GetLbEndpoints() {
+			word := e.GetEndpoint().GetAddress().GetSocketAddress().GetAddress()
+			if s := e.GetHealthStatus(); s != corev3.HealthStatus_HEALTHY {
+				word += "(" + s.String() + ")"
+			}
+			words = append(words, word)
+		}
+		lines = append(lines, strings.Join(words, " "))
+	}
+	return strings.Join(lines, "\n") + "\n"
 }
 
 // show prints a resource; a listener with what is packed in it.
