@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,13 +35,35 @@ func testMain(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	bin = filepath.Join(dir, "bin")
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", bin+"/", "../sidecar", "../controlplane", "./quickstart")
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", bin+"/", "../sidecar", "../controlplane", "../cmdb-sync", "./quickstart")
 	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the programs: %v\n%s", err, out)
 		return 1
 	}
 	return m.Run()
+}
+
+// TestResultIsNotKeptWhenTheProgramsChange looks at the folders that the
+// programs are built of. The go command keeps a test's result as long as what the
+// test has looked at stays the same, and does not see by itself what a program
+// is built of that a test starts.
+func TestResultIsNotKeptWhenTheProgramsChange(t *testing.T) {
+	seen := 0
+	for _, dir := range []string{"../sidecar", "../controlplane", "../cmdb-sync", "../middleware", "../registry", "../internal", "quickstart"} {
+		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if strings.HasSuffix(path, ".go") {
+				seen++
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if seen < 100 {
+		t.Errorf("%d files were seen", seen)
+	}
 }
 
 // program runs a built program to its end, at most a minute.
@@ -157,17 +180,7 @@ func startDemo(t *testing.T, env []string, args ...string) *demo {
 // working directory, and the files in it.
 func (d *demo) leftovers(t *testing.T) []string {
 	t.Helper()
-	var left []string
-	dirs, err := filepath.Glob("/proc/[0-9]*/cwd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, link := range dirs {
-		// A process that ends meanwhile, or is somebody else's, has no link to read.
-		if cwd, err := os.Readlink(link); err == nil && strings.HasPrefix(cwd, d.tmp) {
-			left = append(left, link)
-		}
-	}
+	left := runningIn(t, d.tmp)
 	files, err := os.ReadDir(d.tmp)
 	if err != nil {
 		t.Fatal(err)
@@ -176,4 +189,21 @@ func (d *demo) leftovers(t *testing.T) []string {
 		left = append(left, f.Name())
 	}
 	return left
+}
+
+// runningIn are the processes whose working directory is dir or below it.
+func runningIn(t *testing.T, dir string) []string {
+	t.Helper()
+	links, err := filepath.Glob("/proc/[0-9]*/cwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running []string
+	for _, link := range links {
+		// A process that ends meanwhile, or is somebody else's, has no link to read.
+		if cwd, err := os.Readlink(link); err == nil && strings.HasPrefix(cwd, dir) {
+			running = append(running, link)
+		}
+	}
+	return running
 }

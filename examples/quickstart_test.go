@@ -3,7 +3,10 @@ package examples_test
 import (
 	"context"
 	"fmt"
+	"net"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,11 +21,11 @@ import (
 var passed = regexp.MustCompile(`(?m)^demo: (\d+) checks passed\n\z`)
 
 // TestQuickstartChecksItself runs the demo twice at once, on the default ports
-// and beside them; one of the two finds no Python.
+// and beside them; one of the two finds no language but Go.
 func TestQuickstartChecksItself(t *testing.T) {
 	first := startDemo(t, nil, "-once")
-	second := startDemo(t, []string{"PATH=/nonexistent"}, "-once")
-	for name, d := range map[string]*demo{"first": first, "second, without Python": second} {
+	second := startDemo(t, []string{"PATH=/nonexistent"}, "-once", "--keep")
+	for name, d := range map[string]*demo{"first": first, "second, with Go alone": second} {
 		<-d.done
 		out := d.out.String()
 		m := passed.FindStringSubmatch(out)
@@ -30,12 +33,21 @@ func TestQuickstartChecksItself(t *testing.T) {
 			t.Errorf("%s: %s\n%s", name, d.cmd.ProcessState, out)
 			continue
 		}
-		if n, err := strconv.Atoi(m[1]); err != nil || n < 15 || n != strings.Count(out, "   ok    ") {
+		if n, err := strconv.Atoi(m[1]); err != nil || n < 35 || n != strings.Count(out, "   ok    ") {
 			t.Errorf("%s: %s checks passed, %d were shown:\n%s", name, m[1], strings.Count(out, "   ok    "), out)
 		}
 		for _, want := range []string{
 			"gateway -> orders-1 -> users-",
+			"one trace id in the access logs of the gateway and of all four",
 			"no request failed",
+			"all of it goes to the instance in the own zone",
+			"catalog-1 gets no more requests",
+			"back in service it takes them again",
+			"orders saw no more than the limit lets through",
+			"its circuit has opened",
+			"its circuit has closed",
+			"the new limit is in force",
+			"a mistake changes nothing, and is named with its place (middleware.yaml:",
 			"without a control plane no request failed",
 			"users-3 joined the traffic",
 			"the endpoints of users never shrank",
@@ -48,13 +60,82 @@ func TestQuickstartChecksItself(t *testing.T) {
 		if strings.Contains(out, "\x1b") {
 			t.Errorf("%s: colours where there is no terminal", name)
 		}
-		if left := d.leftovers(t); len(left) > 0 {
+		left := d.leftovers(t)
+		if d == second {
+			left = kept(t, d, left)
+		}
+		if len(left) > 0 {
 			t.Errorf("%s: left behind: %v", name, left)
 		}
 	}
-	const twin = "users service runs as its Go twin"
-	if !strings.Contains(second.out.String(), twin) {
-		t.Error("the demo without Python does not say that it uses the Go twin")
+	// internal/testenv/install.sh installs what the first one needs.
+	if out := first.out.String(); strings.Contains(out, "Go twin") {
+		t.Errorf("a language was replaced:\n%s", out)
+	}
+	for _, twin := range []string{
+		"Python is not installed here (Debian has it in python3): the service users runs as its Go twin",
+		"Node.js is not installed here (Debian has it in nodejs): the service catalog runs as its Go twin",
+		"PHP is not installed here (Debian has it in php-cli): the service promo runs as its Go twin",
+	} {
+		if !strings.Contains(second.out.String(), twin) {
+			t.Errorf("the demo with Go alone does not say: %s", twin)
+		}
+	}
+}
+
+// kept makes sure that the demo's folder, one of what it has left, holds all
+// configuration files that were used, and that they are right as they are. It
+// returns what else is left.
+func kept(t *testing.T, d *demo, left []string) []string {
+	t.Helper()
+	i := slices.IndexFunc(left, func(name string) bool { return strings.HasPrefix(name, "outrigger-quickstart-") })
+	if i < 0 {
+		t.Errorf("no folder was kept, but %v", left)
+		return left
+	}
+	dir := filepath.Join(d.tmp, left[i])
+	if !strings.Contains(d.out.String(), "are kept in "+dir) {
+		t.Error("the demo does not say which folder it has kept")
+	}
+	checks := [][]string{{"controlplane", "check", "-c", "controlplane.yaml"}, {"cmdb-sync", "validate", "-c", "cmdb-sync.yaml"}}
+	sidecars, err := filepath.Glob(filepath.Join(dir, "*.sidecar.yaml"))
+	if err != nil || len(sidecars) != 8 {
+		t.Errorf("%d configurations of sidecars are kept; %v", len(sidecars), err)
+	}
+	for _, file := range sidecars {
+		checks = append(checks, []string{"sidecar", "check", "-c", filepath.Base(file)})
+	}
+	for _, c := range checks {
+		if stdout, stderr, code := program(t, dir, c[0], c[1:]...); code != 0 {
+			t.Errorf("%v in the kept folder: exit code %d\n%s%s", c, code, stdout, stderr)
+		}
+	}
+	return slices.Delete(left, i, i+1)
+}
+
+// TestQuickstartMovesAwayFromAPortInUse occupies a default port. Where another
+// quickstart runs on this machine, the demo keeps off all of them anyway.
+func TestQuickstartMovesAwayFromAPortInUse(t *testing.T) {
+	if ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:15406"); err == nil {
+		defer func() { _ = ln.Close() }()
+	}
+	d := startDemo(t, nil)
+	within(t, time.Minute, func(context.Context) error {
+		if out := d.out.String(); !strings.Contains(out, "the first answers came") {
+			return fmt.Errorf("the demo has not started:\n%s", out)
+		}
+		return nil
+	})
+	if out := d.out.String(); !strings.Contains(out, "127.0.0.1:15406 is taken: catalog-1 inbound listens at 127.0.0.1:") &&
+		!strings.Contains(out, "Another quickstart runs on this machine") {
+		t.Errorf("output:\n%s", out)
+	}
+	if err := d.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	<-d.done
+	if left := d.leftovers(t); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 
@@ -64,6 +145,8 @@ func TestInterruptLeavesNothingBehind(t *testing.T) {
 		signal   syscall.Signal
 	}{
 		{"at the start", "control plane  xDS", syscall.SIGINT},
+		{"while it starts", "catalog-1      app at", syscall.SIGHUP},
+		{"with cmdb-sync", "the machine of catalog-1, is set to maintenance", syscall.SIGINT},
 		{"amid traffic", "in the middle of it SIGKILL", syscall.SIGTERM},
 	}
 	for _, tt := range tests {
@@ -132,7 +215,9 @@ func TestControlPlaneMayDieAmidTraffic(t *testing.T) {
 		}
 	}
 	must(s.StartControlPlane(ctx))
-	for service, names := range map[string][]string{"orders": {"orders-1"}, "users": {"users-1", "users-2", "users-3"}} {
+	for service, names := range map[string][]string{
+		"orders": {"orders-1"}, "users": {"users-1", "users-2", "users-3"}, "catalog": {"catalog-1"}, "promo": {"promo-1"},
+	} {
 		for _, name := range names {
 			_, err := s.Start(ctx, service, name)
 			must(err)
@@ -161,7 +246,7 @@ func TestControlPlaneMayDieAmidTraffic(t *testing.T) {
 		s.ControlPlane.Kill()
 		sent(2 * rate)
 		must(s.StartControlPlane(ctx))
-		must(s.AwaitRegistrations(ctx, 20*time.Second, 4))
+		must(s.AwaitRegistrations(ctx, 20*time.Second, 6))
 		sent(rate)
 	}
 	res := traffic.Stop()

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/outrigger-mesh/outrigger/examples/quickstart/config"
 )
 
@@ -19,7 +21,9 @@ import (
 // root.
 var documents = []string{
 	"README.md", "README.zh-CN.md", "docs/README.md", "docs/architecture.md", "deploy/README.md",
-	"examples/README.md", "examples/quickstart/README.md",
+	"docs/guides/ten-minutes.md", "docs/guides/ten-minutes.zh-CN.md", "docs/guides/clients.md",
+	"examples/README.md", "examples/quickstart/README.md", "examples/embed/README.md", "examples/vm-without-controlplane/README.md",
+	"examples/gateway/README.md", "examples/replace-internal-gateway/README.md",
 }
 
 func document(t *testing.T, name string) string {
@@ -125,8 +129,8 @@ func TestConfigurationOfTheQuickstartPassesCheck(t *testing.T) {
 			check(t, "sidecar", path, files)
 		}
 	}
-	if sidecars != 5 {
-		t.Errorf("%d sidecars were checked, want 5", sidecars)
+	if sidecars != 8 {
+		t.Errorf("%d sidecars were checked, want 8", sidecars)
 	}
 }
 
@@ -178,9 +182,9 @@ func TestMakeTargetsOfTheDocumentsExist(t *testing.T) {
 	}
 }
 
-// TestReadmesSayTheSame keeps the translation in step: the same snippets and
+// TestTranslationsSayTheSame keeps a translation in step: the same snippets and
 // commands, but for their comments.
-func TestReadmesSayTheSame(t *testing.T) {
+func TestTranslationsSayTheSame(t *testing.T) {
 	comment := regexp.MustCompile(`(?m)\s+#.*$`)
 	strip := func(name string) []string {
 		var all []string
@@ -189,8 +193,12 @@ func TestReadmesSayTheSame(t *testing.T) {
 		}
 		return all
 	}
-	english, chinese := strip("README.md"), strip("README.zh-CN.md")
-	if !slices.Equal(english, chinese) {
-		t.Errorf("the code of README.md and README.zh-CN.md differs:\n%q\n%q", english, chinese)
+	for english, chinese := range map[string]string{
+		"README.md":                  "README.zh-CN.md",
+		"docs/guides/ten-minutes.md": "docs/guides/ten-minutes.zh-CN.md",
+	} {
+		if diff := cmp.Diff(strip(english), strip(chinese)); diff != "" {
+			t.Errorf("the code of %s and %s differs:\n%s", english, chinese, diff)
+		}
 	}
 }

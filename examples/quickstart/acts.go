@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/examples/internal/lab"
@@ -9,13 +10,23 @@ import (
 )
 
 // lastAct is how many acts there are.
-const lastAct = 5
+const lastAct = 10
 
 // rate is how many requests a second the steady traffic has.
 const rate = 50
 
 // actLimit bounds what is waited for within an act.
 const actLimit = 20 * time.Second
+
+// atFirst are the instances that are started at the beginning.
+var atFirst = []struct{ service, name string }{
+	{"orders", "orders-1"},
+	{"users", "users-1"},
+	{"users", "users-2"},
+	{"catalog", "catalog-1"},
+	{"catalog", "catalog-2"},
+	{"promo", "promo-1"},
+}
 
 // acts is the play. Each act leaves no traffic behind, so that the next one can
 // compare what was sent with what the apps have counted, to the request. An
@@ -26,7 +37,9 @@ type acts struct {
 }
 
 func (a *acts) all(ctx context.Context) error {
-	for _, act := range []func(context.Context) error{a.start, a.call, a.killInstance, a.killControlPlane, a.leave} {
+	for _, act := range []func(context.Context) error{
+		a.start, a.call, a.ownZone, a.maintenance, a.burst, a.brokenPromo, a.killInstance, a.changeLimit, a.killControlPlane, a.leave,
+	} {
 		if err := act(ctx); err != nil {
 			return err
 		}
@@ -37,12 +50,12 @@ func (a *acts) all(ctx context.Context) error {
 // start brings the mesh up.
 func (a *acts) start(ctx context.Context) error {
 	s := a.shop
-	a.out.act("Starting: a control plane, orders, two instances of users, a sidecar beside each, an entry gateway")
+	a.out.act("Starting: a control plane, orders, users, catalog and promo, a sidecar beside each, an entry gateway")
 	if err := s.StartControlPlane(ctx); err != nil {
 		return err
 	}
 	a.out.say("control plane  xDS and registrations at %s, API at %s", s.Addr("control plane xds"), s.Addr("control plane api"))
-	for _, in := range []struct{ service, name string }{{"orders", "orders-1"}, {"users", "users-1"}, {"users", "users-2"}} {
+	for _, in := range atFirst {
 		if _, err := s.Start(ctx, in.service, in.name); err != nil {
 			return err
 		}
@@ -53,7 +66,7 @@ func (a *acts) start(ctx context.Context) error {
 	}
 	a.out.say("gateway        requests enter at %s", s.Addr("gateway"))
 	begin := time.Now()
-	if err := s.AwaitAnswers(ctx, actLimit, "users-1", "users-2"); err != nil {
+	if err := s.AwaitAnswers(ctx, actLimit, "users-1", "users-2", "catalog-1", "catalog-2", "promo-1"); err != nil {
 		return err
 	}
 	a.out.say("The sidecars have found their apps healthy and registered them; the first answers came %s later.",
@@ -75,9 +88,14 @@ func (a *acts) call(ctx context.Context) error {
 		return err
 	}
 	out.quote(body)
-	out.say("Its path: gateway -> %s -> %s. orders asked its own sidecar for the host \"users\", no more.", order.Instance, order.User.Instance)
-	out.check(order.RequestID != "" && order.RequestID == order.User.RequestID,
-		"the id that the gateway gave the request reached both apps", "orders saw %q, users saw %q", order.RequestID, order.User.RequestID)
+	out.say("Its path: gateway -> %s -> %s, %s and %s. orders asked its own sidecar for the hosts \"users\", \"catalog\" and \"promo\", no more.",
+		order.Instance, order.User.Instance, order.Item.Instance, order.promoInstance())
+	out.check(order.sameID(), "the id that the gateway gave the request reached all four apps", "%s", order.ids())
+	traces, err := a.awaitTraces(ctx, order.RequestID, "gateway", "orders-1", order.User.Instance, order.Item.Instance, order.promoInstance())
+	if err != nil {
+		return err
+	}
+	out.check(len(traces) == 1, "one trace id in the access logs of the gateway and of all four", "%s", strings.Join(traces, ", "))
 
 	const many = 40
 	res := lab.Send(ctx, s.Load(0), many)
@@ -164,7 +182,7 @@ func (a *acts) killControlPlane(ctx context.Context) error {
 	if err := s.AwaitEndpoints(ctx, actLimit, "users-1", "users-2"); err != nil {
 		return err
 	}
-	before, err := a.counts(ctx, "orders-1")
+	before, err := a.counts(ctx, "orders-1", "catalog-2")
 	if err != nil {
 		return err
 	}
@@ -193,8 +211,9 @@ func (a *acts) killControlPlane(ctx context.Context) error {
 	}
 	answered := a.awaitAnswer(ctx, traffic, "users-3")
 	took := time.Since(began).Round(10 * time.Millisecond)
-	// orders and three of users; the gateway has nothing to register.
-	returned := s.AwaitRegistrations(ctx, actLimit, 4)
+	// Those of the beginning and users-3; the gateway has nothing to register.
+	streams := len(atFirst) + 1
+	returned := s.AwaitRegistrations(ctx, actLimit, streams)
 	if err := sent(ctx, traffic, rate); err != nil {
 		return err
 	}
@@ -210,7 +229,8 @@ func (a *acts) killControlPlane(ctx context.Context) error {
 	}
 	out.check(answered == nil && third > 0 && third == res.By["users-3"], "users-3 joined the traffic",
 		"%s after its start; it counted %d requests", took, third)
-	out.check(returned == nil, "every sidecar has found the control plane again", "4 registrations stand%s", because(returned))
+	out.check(returned == nil, "every sidecar has found the control plane again", "%d registrations stand%s", streams, because(returned))
+	out.check(got["catalog-2"] == 0, "where machines stand is not forgotten either", "catalog-2, in the other zone, counted %d requests", got["catalog-2"])
 	a.allAnswered(res)
 	a.countedOnce(res, got)
 	out.check(watchErr == nil && len(fewest) >= 2, "the endpoints of users never shrank",

@@ -2,45 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/examples/internal/lab"
-	"github.com/outrigger-mesh/outrigger/examples/internal/shop"
-	"github.com/outrigger-mesh/outrigger/examples/quickstart/orders"
 )
-
-// order makes one request at the gateway.
-func (a *acts) order(ctx context.Context) (string, orders.Order, error) {
-	ctx, cancel := context.WithTimeout(ctx, actLimit)
-	defer cancel()
-	var order orders.Order
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+a.shop.Addr("gateway")+"/orders/1", http.NoBody)
-	if err != nil {
-		return "", order, err
-	}
-	req.Host = shop.Host
-	tr := &http.Transport{DisableKeepAlives: true}
-	resp, err := (&http.Client{Transport: tr}).Do(req)
-	if err != nil {
-		return "", order, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		return "", order, err
-	}
-	if err := json.Unmarshal(body, &order); err != nil || resp.StatusCode != http.StatusOK {
-		return "", order, fmt.Errorf("the gateway answered %d: %.300s", resp.StatusCode, body)
-	}
-	return string(body), order, nil
-}
 
 // allAnswered checks that no request failed, as the client saw it.
 func (a *acts) allAnswered(res lab.Result) {
@@ -84,11 +53,17 @@ func (a *acts) since(ctx context.Context, before map[string]int) (map[string]int
 
 // awaitAnswer waits until somebody has answered a request of the traffic.
 func (a *acts) awaitAnswer(ctx context.Context, traffic *lab.Traffic, who string) error {
+	return a.awaitMore(ctx, traffic, who, 0)
+}
+
+// awaitMore waits until somebody has answered more of the traffic's requests
+// than n.
+func (a *acts) awaitMore(ctx context.Context, traffic *lab.Traffic, who string, n int) error {
 	ctx, cancel := context.WithTimeout(ctx, actLimit)
 	defer cancel()
 	return lab.Until(ctx, func(context.Context) error {
-		if by := traffic.Result().By; by[who] == 0 {
-			return fmt.Errorf("no answer from %s, but from %v", who, by)
+		if by := traffic.Result().By; by[who] <= n {
+			return fmt.Errorf("no more answers from %s, but from %v", who, by)
 		}
 		return nil
 	})

@@ -1,13 +1,14 @@
 // Quickstart shows the whole mesh on one machine: a control plane, an entry
-// gateway, and two services with sidecars beside them. It walks through what a
-// mesh is for, in plain words, and checks each step by what the apps themselves
-// have counted.
+// gateway, and four services in four languages with sidecars beside them. It
+// walks through what a mesh is for, in plain words, and checks each step by what
+// the apps themselves have counted.
 //
 //	quickstart              show it, then stay up until Ctrl-C
 //	quickstart -once        show it and end: exit code 0 if every check passed, 1 otherwise
 //	quickstart app orders   run one of the services alone (LISTEN, INSTANCE, OUTBOUND)
 //
-// It needs the programs sidecar and controlplane beside itself, nothing else.
+// It needs the programs sidecar, controlplane and cmdb-sync beside itself. A
+// language that is not installed is named, and replaced by Go.
 package main
 
 import (
@@ -21,11 +22,10 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/outrigger-mesh/outrigger/examples/internal/shop"
 	"github.com/outrigger-mesh/outrigger/examples/quickstart/orders"
-	users "github.com/outrigger-mesh/outrigger/examples/quickstart/users-go"
+	"github.com/outrigger-mesh/outrigger/examples/quickstart/twins"
 )
 
 // The exit codes, as everywhere in Outrigger.
@@ -56,22 +56,18 @@ func app(ctx context.Context, args []string) int {
 		}
 		return otherwise
 	}
-	var err error
-	switch strings.Join(args, " ") {
-	case "orders":
-		err = orders.Run(ctx, orders.Config{
-			Listen:   env("LISTEN", "127.0.0.1:8081"),
-			Instance: env("INSTANCE", "orders-1"),
-			Outbound: env("OUTBOUND", "http://127.0.0.1:15001"),
-		})
-	case "users":
-		err = users.Run(ctx, users.Config{
-			Listen:   env("LISTEN", "127.0.0.1:9101"),
-			Instance: env("INSTANCE", "users-1"),
-		})
-	default:
-		fmt.Fprintln(os.Stderr, "usage: quickstart app orders|users")
+	defaults := map[string]string{"orders": "127.0.0.1:8081", "users": "127.0.0.1:9101", "catalog": "127.0.0.1:9201", "promo": "127.0.0.1:9301"}
+	service := strings.Join(args, " ")
+	if defaults[service] == "" {
+		fmt.Fprintln(os.Stderr, "usage: quickstart app orders|users|catalog|promo")
 		return exitUsage
+	}
+	listen, instance := env("LISTEN", defaults[service]), env("INSTANCE", service+"-1")
+	var err error
+	if service == "orders" {
+		err = orders.Run(ctx, orders.Config{Listen: listen, Instance: instance, Outbound: env("OUTBOUND", "http://127.0.0.1:15001")})
+	} else {
+		err = twins.Run(ctx, twins.Config{Service: service, Listen: listen, Instance: instance})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -84,7 +80,7 @@ func app(ctx context.Context, args []string) int {
 func demo(ctx context.Context, args []string) int {
 	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	once := flags.Bool("once", false, "end after the last step instead of staying up")
-	bin := flags.String("bin", "", "folder of the programs sidecar and controlplane (default: beside this one)")
+	bin := flags.String("bin", "", "folder of the programs sidecar, controlplane and cmdb-sync (default: beside this one)")
 	keep := flags.Bool("keep", false, "keep the folder with configuration and logs")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -102,13 +98,13 @@ func demo(ctx context.Context, args []string) int {
 		fmt.Fprintln(os.Stderr, "quickstart:", err)
 		return exitFailed
 	}
-	python := findPython(ctx)
-	s, err := shop.New(shop.Options{Name: "quickstart", Bin: folder, Python: python})
+	found, missing := shop.FindLanguages(ctx)
+	s, err := shop.New(shop.Options{Name: "quickstart", Bin: folder, Languages: found})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "quickstart:", err)
 		return exitFailed
 	}
-	code := show(ctx, s, out, python, *once)
+	code := show(ctx, s, out, missing, *once)
 	interrupted := ctx.Err() != nil
 	kept := *keep || code != exitOK && !interrupted
 	if err := s.Close(kept); err != nil {
@@ -123,10 +119,10 @@ func demo(ctx context.Context, args []string) int {
 }
 
 // show goes through the acts and, unless it is only once, stays up.
-func show(ctx context.Context, s *shop.Shop, out *report, python string, once bool) int {
-	out.headline("Outrigger quickstart: a shop of two services behind a mesh, all on this machine.")
-	if python == "" {
-		out.say("Python 3 is not installed here: the users service runs as its Go twin.")
+func show(ctx context.Context, s *shop.Shop, out *report, missing []shop.Language, once bool) int {
+	out.headline("Outrigger quickstart: a shop of four services behind a mesh, all on this machine.")
+	for _, l := range missing {
+		out.say("%s is not installed here (Debian has it in %s): the service %s runs as its Go twin.", l.Name, l.Package, l.Service)
 	}
 	if s.Second() {
 		out.say("Another quickstart runs on this machine: this one keeps off the default ports.")
@@ -149,7 +145,7 @@ func show(ctx context.Context, s *shop.Shop, out *report, python string, once bo
 		out.explain(s)
 	}
 	if !once && err == nil {
-		out.invite(s, python)
+		out.invite(s)
 		<-ctx.Done()
 	}
 	if len(out.failures) > 0 {
@@ -167,23 +163,10 @@ func programs(dir string) (string, error) {
 	if dir == "" {
 		dir = filepath.Dir(self)
 	}
-	for _, name := range []string{"sidecar", "controlplane", "quickstart"} {
+	for _, name := range []string{"sidecar", "controlplane", "cmdb-sync", "quickstart"} {
 		if _, err := exec.LookPath(filepath.Join(dir, name)); err != nil {
 			return "", fmt.Errorf("the program %s is not in %s: run 'make demo', or name its folder by -bin (%w)", name, dir, err)
 		}
 	}
 	return dir, nil
-}
-
-// findPython returns the path of a Python that runs users.py, or "". What is
-// called python3 may be a script that picks one, so it is asked where it is.
-func findPython(ctx context.Context) string {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, "python3", "-c",
-		"import sys, http.server; assert sys.version_info >= (3, 7); print(sys.executable)").Output()
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(out))
 }

@@ -30,7 +30,7 @@ const (
 )
 
 // widest is how much of a line is quoted, in bytes.
-const widest = 300
+const widest = 600
 
 func newReport(f *os.File) *report {
 	st, err := f.Stat()
@@ -115,7 +115,7 @@ func (r *report) explain(s *shop.Shop) {
 }
 
 // invite tells what can be done while the mesh stays up.
-func (r *report) invite(s *shop.Shop, python string) {
+func (r *report) invite(s *shop.Shop) {
 	r.print("")
 	r.headline("The mesh stays up until Ctrl-C. Worth a look:")
 	row := func(what, where string) { r.print(fmt.Sprintf("   %-24s %s", what, where)) }
@@ -126,10 +126,9 @@ func (r *report) invite(s *shop.Shop, python string) {
 	row("its metrics", "http://"+s.Addr("orders-1 admin")+"/metrics")
 	row("the control plane", "http://"+s.Addr("control plane api")+"/v1/services")
 	row("registered endpoints", "http://"+s.Addr("control plane api")+"/v1/endpoints")
+	row("machines of the CMDB", "http://"+s.Addr("control plane api")+"/v1/hosts")
 	row("configuration and logs", s.Dir())
-	if python != "" {
-		row("users runs on", python)
-	}
+	r.say("Edit hosts.csv, middleware.yaml or objects/shop.yaml there: a saved file is in force within a second.")
 }
 
 // verdict is the last line.

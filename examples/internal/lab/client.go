@@ -73,8 +73,18 @@ func Metric(ctx context.Context, url, name string, labels ...string) (float64, e
 	return sum, nil
 }
 
+// Do makes a request without a body that is answered with status 200.
+func Do(ctx context.Context, method, url string) error {
+	_, err := do(ctx, method, url)
+	return err
+}
+
 func get(ctx context.Context, url string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	return do(ctx, http.MethodGet, url)
+}
+
+func do(ctx context.Context, method, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, http.NoBody)
 	if err != nil {
 		return nil, err
 	}
@@ -85,10 +95,10 @@ func get(ctx context.Context, url string) ([]byte, error) {
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, fmt.Errorf("get %s: %w", url, err)
+		return nil, fmt.Errorf("%s %s: %w", strings.ToLower(method), url, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("get %s: status %d: %.300s", url, resp.StatusCode, body)
+		return nil, fmt.Errorf("%s %s: status %d: %.300s", strings.ToLower(method), url, resp.StatusCode, body)
 	}
 	return body, nil
 }

@@ -280,8 +280,37 @@ func TestTrafficCountsWhatCameOfEachRequest(t *testing.T) {
 	if len(res.Failures) != 5 {
 		t.Errorf("%d failures are described, want 5: %q", len(res.Failures), res.Failures)
 	}
+	if res.Statuses[http.StatusServiceUnavailable] == 0 || res.Statuses[http.StatusOK] < 2*res.Answered-1 {
+		t.Errorf("statuses = %v of %d requests", res.Statuses, res.Sent)
+	}
 	if once := lab.Send(t.Context(), load, 8); once.Sent != 8 || once.Answered != 2 {
 		t.Errorf("8 in a row: %+v", once)
+	}
+}
+
+func TestBurstMakesAllItsRequestsSomeAtATime(t *testing.T) {
+	var now, most, total atomic.Int64
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/orders/hot" {
+			t.Errorf("request for %s", r.URL.Path)
+		}
+		n := now.Add(1)
+		defer now.Add(-1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		if total.Add(1)%3 == 0 {
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		_, _ = w.Write([]byte(`{"instance":"orders-1"}`))
+	}))
+	defer srv.Close()
+	res := lab.Burst(t.Context(), lab.Load{URL: srv.URL + "/orders/hot", Same: true, Expect: lab.Field("instance")}, 90, 5)
+	if res.Sent != 90 || res.Answered != 60 || res.Statuses[http.StatusTooManyRequests] != 30 || res.By["orders-1"] != 60 {
+		t.Errorf("result = %+v", res)
+	}
+	if total.Load() != 90 || most.Load() > 5 {
+		t.Errorf("%d requests came, up to %d at a time", total.Load(), most.Load())
 	}
 }
 

@@ -5,10 +5,12 @@
 //
 // Whatever way a program that uses it ends, no process is left behind: each is
 // the head of its own process group, Stage.Close kills the groups, and on
-// Linux the kernel kills the processes when the program itself is killed.
+// Linux the kernel kills the processes when the program itself is killed (not
+// those that they have started in their turn).
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +39,8 @@ type Spec struct {
 	Path string   // of the program
 	Args []string // without the program's name
 	Env  []string // KEY=value, over the environment of this process
+	Dir  string   // its working directory; default: the stage's folder
+	In   *os.File // its standard input; default: nothing
 }
 
 // NewStage makes a stage in a new folder within the system's temporary one.
@@ -60,8 +64,7 @@ func NewStage(name string) (*Stage, error) {
 }
 
 // Start starts a process. Its output goes to logs/NAME.log in the stage's
-// folder, which is also its working directory; a later process of the same
-// name appends to it.
+// folder; a later process of the same name appends to it.
 func (s *Stage) Start(spec Spec) (*Process, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +84,11 @@ func (s *Stage) Start(spec Spec) (*Process, error) {
 
 	// Not bound to a context: how a process ends is the stage's to say.
 	p.cmd = exec.CommandContext(context.Background(), spec.Path, spec.Args...)
-	p.cmd.Dir, p.cmd.Env = s.Dir, append(p.cmd.Environ(), spec.Env...)
+	p.cmd.Dir = cmp.Or(spec.Dir, s.Dir)
+	p.cmd.Env = append(p.cmd.Environ(), spec.Env...)
+	if spec.In != nil {
+		p.cmd.Stdin = spec.In
+	}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = processAttributes()
 

@@ -5,17 +5,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Load is steady traffic to send.
 type Load struct {
 	URL    string                            // a number is appended to it, another for each request
+	Same   bool                              // nothing is appended
 	Host   string                            // the Host field
 	Rate   int                               // requests a second
 	Expect func(body []byte) (string, error) // judges an answer of status 200; the string says who gave it
@@ -36,6 +37,7 @@ type Result struct {
 	Answered int            // as expected
 	Failed   int            // anything else
 	By       map[string]int // Answered, by who gave it
+	Statuses map[int]int    // answers of whatever kind, by status
 	Failures []string       // the first few, described
 	Slowest  time.Duration
 }
@@ -44,13 +46,15 @@ type Result struct {
 func (r Result) Add(o Result) Result {
 	sum := Result{
 		Sent: r.Sent + o.Sent, Answered: r.Answered + o.Answered, Failed: r.Failed + o.Failed,
-		By: maps.Clone(r.By), Slowest: max(r.Slowest, o.Slowest),
+		By: map[string]int{}, Statuses: map[int]int{}, Slowest: max(r.Slowest, o.Slowest),
 	}
-	if sum.By == nil {
-		sum.By = map[string]int{}
-	}
-	for who, n := range o.By {
-		sum.By[who] += n
+	for _, res := range []Result{r, o} {
+		for who, n := range res.By {
+			sum.By[who] += n
+		}
+		for status, n := range res.Statuses {
+			sum.Statuses[status] += n
+		}
 	}
 	sum.Failures = append(append(sum.Failures, r.Failures...), o.Failures...)
 	return sum
@@ -80,6 +84,23 @@ func Send(ctx context.Context, load Load, n int) Result {
 	return t.Result()
 }
 
+// Burst makes n requests as fast as it can, some of them at a time.
+func Burst(ctx context.Context, load Load, n, atOnce int) Result {
+	t := newTraffic(load)
+	defer t.client.CloseIdleConnections()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range atOnce {
+		wg.Go(func() {
+			for i := int(next.Add(1)); i <= n && ctx.Err() == nil; i = int(next.Add(1)) {
+				t.request(ctx, i)
+			}
+		})
+	}
+	wg.Wait()
+	return t.Result()
+}
+
 // StartTraffic begins to send, until Stop, the end of ctx, or the longest time
 // that traffic may run.
 func StartTraffic(ctx context.Context, load Load) *Traffic {
@@ -95,7 +116,7 @@ func newTraffic(load Load) *Traffic {
 		load:   load,
 		done:   make(chan struct{}),
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: maxInFlight}, Timeout: requestLimit},
-		res:    Result{By: map[string]int{}},
+		res:    Result{By: map[string]int{}, Statuses: map[int]int{}},
 	}
 }
 
@@ -145,7 +166,7 @@ func (t *Traffic) Result() Result {
 // sent at all, as far as the result knows.
 func (t *Traffic) request(ctx context.Context, i int) {
 	begin := time.Now()
-	who, err := t.do(ctx, i)
+	who, status, err := t.do(ctx, i)
 	took := time.Since(begin)
 	if ctx.Err() != nil {
 		return
@@ -154,6 +175,9 @@ func (t *Traffic) request(ctx context.Context, i int) {
 	defer t.mu.Unlock()
 	t.res.Sent++
 	t.res.Slowest = max(t.res.Slowest, took)
+	if status != 0 {
+		t.res.Statuses[status]++
+	}
 	if err == nil {
 		t.res.Answered++
 		t.res.By[who]++
@@ -166,10 +190,14 @@ func (t *Traffic) request(ctx context.Context, i int) {
 	}
 }
 
-func (t *Traffic) do(ctx context.Context, i int) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.load.URL+strconv.Itoa(i), http.NoBody)
+func (t *Traffic) do(ctx context.Context, i int) (who string, status int, err error) {
+	url := t.load.URL
+	if !t.load.Same {
+		url += strconv.Itoa(i)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	req.Host = t.load.Host
 	// net/http tries a GET again by itself when a kept connection breaks, and
@@ -179,17 +207,18 @@ func (t *Traffic) do(ctx context.Context, i int) (string, error) {
 	req.Body = io.NopCloser(strings.NewReader(""))
 	resp, err := t.client.Do(req)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBody))
 	if err != nil {
-		return "", fmt.Errorf("read the answer: %w", err)
+		return "", resp.StatusCode, fmt.Errorf("read the answer: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("status %d: %.300s", resp.StatusCode, body)
+		return "", resp.StatusCode, fmt.Errorf("status %d: %.300s", resp.StatusCode, body)
 	}
-	return t.load.Expect(body)
+	who, err = t.load.Expect(body)
+	return who, resp.StatusCode, err
 }
 
 // Stats is what an app says of itself at GET /stats.

@@ -31,6 +31,15 @@ var defaults = []struct{ key, addr string }{
 	{"users-3 app", "127.0.0.1:9103"},
 	{"users-3 inbound", "127.0.0.1:15306"},
 	{"users-3 admin", "127.0.0.1:15300"},
+	{"catalog-1 app", "127.0.0.1:9201"},
+	{"catalog-1 inbound", "127.0.0.1:15406"},
+	{"catalog-1 admin", "127.0.0.1:15400"},
+	{"catalog-2 app", "127.0.0.1:9202"},
+	{"catalog-2 inbound", "127.0.0.1:15506"},
+	{"catalog-2 admin", "127.0.0.1:15500"},
+	{"promo-1 app", "127.0.0.1:9301"},
+	{"promo-1 inbound", "127.0.0.1:15606"},
+	{"promo-1 admin", "127.0.0.1:15600"},
 }
 
 // defaultsSign is held open by the one shop on this machine that may use the

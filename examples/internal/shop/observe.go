@@ -3,6 +3,7 @@ package shop
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +24,13 @@ func (s *Shop) Load(rate int) lab.Load {
 		Rate:   rate,
 		Expect: lab.Field("user", "instance"),
 	}
+}
+
+// CatalogLoad is the same, judged by who answered for catalog.
+func (s *Shop) CatalogLoad(rate int) lab.Load {
+	load := s.Load(rate)
+	load.Expect = lab.Field("item", "instance")
+	return load
 }
 
 // Requests is how many requests the app of an instance says that it served.
@@ -78,16 +86,18 @@ func (s *Shop) AwaitRegistrations(ctx context.Context, limit time.Duration, n in
 	})
 }
 
-// AwaitAnswers waits until every named instance of users has answered a
-// request that entered at the gateway.
+// AwaitAnswers waits until every named instance of users, catalog and promo has
+// had its part in an answer to a request that entered at the gateway.
 func (s *Shop) AwaitAnswers(ctx context.Context, limit time.Duration, names ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	load := s.Load(0)
+	load.Expect = everybody
 	return lab.Until(ctx, func(ctx context.Context) error {
-		res := lab.Send(ctx, load, 2*len(names))
+		res := lab.Send(ctx, load, 4)
+		seen := strings.Fields(strings.Join(slices.Collect(maps.Keys(res.By)), " "))
 		for _, name := range names {
-			if res.By[name] == 0 {
+			if !slices.Contains(seen, name) {
 				return fmt.Errorf("%s has not answered; answers came from %v, failures: %q", name, res.By, res.Failures)
 			}
 		}
@@ -96,6 +106,23 @@ func (s *Shop) AwaitAnswers(ctx context.Context, limit time.Duration, names ...s
 		}
 		return nil
 	})
+}
+
+// everybody is an Expect function: all who had a part in the answer.
+func everybody(body []byte) (string, error) {
+	user, err := lab.Field("user", "instance")(body)
+	if err != nil {
+		return "", err
+	}
+	item, err := lab.Field("item", "instance")(body)
+	if err != nil {
+		return "", err
+	}
+	promo, err := lab.Field("promo", "instance")(body)
+	if err != nil {
+		promo = "" // an order does without it
+	}
+	return strings.Join([]string{user, item, promo}, " "), nil
 }
 
 // Watch samples the endpoints that the sidecar beside orders knows for users,

@@ -1,9 +1,11 @@
 // Package shop stages the quickstart's mesh out of the built programs: a
-// control plane, an entry gateway, and the services orders and users with a
-// sidecar beside each instance. The demo and the end-to-end tests share it.
+// control plane, an entry gateway, and the services orders, users, catalog and
+// promo with a sidecar beside each instance. The demo and the end-to-end tests
+// share it.
 //
 // A request enters at the gateway and goes gateway -> sidecar of orders ->
-// orders -> sidecar of orders -> sidecar of users -> users.
+// orders -> sidecar of orders -> sidecar of users -> users, and likewise to
+// catalog and promo.
 package shop
 
 import (
@@ -15,7 +17,6 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/examples/internal/lab"
-	"github.com/outrigger-mesh/outrigger/examples/quickstart/users"
 )
 
 // Host is the name under which the shop is asked for at the gateway.
@@ -27,9 +28,10 @@ const startLimit = 20 * time.Second
 // Options is what a Shop is made of.
 type Options struct {
 	Name string // of the stage's folder
-	Bin  string // the folder of sidecar, controlplane and quickstart
-	// Python runs users.py; empty runs the Go twin.
-	Python string
+	Bin  string // the folder of the programs
+	// Languages run the services that are not written in Go; those that are not
+	// named run as their Go twins.
+	Languages []Language
 	// Alone keeps off the default ports even where they are free.
 	Alone bool
 }
@@ -50,6 +52,7 @@ type Shop struct {
 
 	ControlPlane *lab.Process
 	Gateway      *lab.Process
+	Sync         *lab.Process // cmdb-sync
 
 	mu        sync.Mutex
 	instances map[string]*Instance
@@ -71,8 +74,7 @@ func New(o Options) (*Shop, error) {
 		return nil, errors.Join(err, addrs.close())
 	}
 	s := &Shop{opts: o, stage: stage, addrs: addrs, instances: map[string]*Instance{}}
-	_, err = stage.Write("users.py", users.Script)
-	if err := errors.Join(err, addrs.write(stage)); err != nil {
+	if err := errors.Join(writeScripts(stage), addrs.write(stage)); err != nil {
 		return nil, errors.Join(err, s.Close(false))
 	}
 	return s, nil
@@ -126,6 +128,17 @@ func (s *Shop) StartGateway(ctx context.Context) error {
 	return s.await(ctx, p, healthy("http://"+s.Addr("gateway admin")+"/readyz"))
 }
 
+// StartSync starts cmdb-sync. What it does shows at the control plane.
+func (s *Shop) StartSync() error {
+	p, err := s.stage.Start(lab.Spec{
+		Name: "cmdb-sync",
+		Path: filepath.Join(s.opts.Bin, "cmdb-sync"),
+		Args: []string{"run", "-c", "cmdb-sync.yaml"},
+	})
+	s.Sync = p
+	return err
+}
+
 // Start starts an app of the given service and the sidecar beside it, and
 // waits until both answer. The sidecar registers the app by itself a moment
 // later.
@@ -152,19 +165,24 @@ func (s *Shop) Start(ctx context.Context, service, name string) (*Instance, erro
 	)
 }
 
-// app is how the app of a service is started.
+// app is how the app of a service is started: by its language, or by the
+// quickstart itself.
 func (s *Shop) app(service, name string) lab.Spec {
+	addr := s.Addr(name + " app")
 	spec := lab.Spec{
 		Name: name,
 		Path: filepath.Join(s.opts.Bin, "quickstart"),
 		Args: []string{"app", service},
-		Env:  []string{"LISTEN=" + s.Addr(name+" app"), "INSTANCE=" + name},
+		Env:  []string{"LISTEN=" + addr, "INSTANCE=" + name, "STATE=" + filepath.Join(s.Dir(), name)},
 	}
 	if outbound := s.Addr(name + " outbound"); outbound != "" {
 		spec.Env = append(spec.Env, "OUTBOUND=http://"+outbound)
 	}
-	if service == "users" && s.opts.Python != "" {
-		spec.Path, spec.Args = s.opts.Python, []string{"users.py"}
+	for _, l := range s.opts.Languages {
+		if l.Service == service {
+			spec.Path, spec.Args = l.Path, l.args(addr)
+			spec.Env = append(spec.Env, l.env...)
+		}
 	}
 	return spec
 }
@@ -208,7 +226,7 @@ func (s *Shop) Instance(name string) *Instance {
 func (s *Shop) Processes() []*lab.Process {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := []*lab.Process{s.ControlPlane, s.Gateway}
+	all := []*lab.Process{s.ControlPlane, s.Gateway, s.Sync}
 	for _, in := range s.instances {
 		all = append(all, in.App, in.Sidecar)
 	}

@@ -7,5 +7,5 @@ import "embed"
 
 // Files are the files of this folder.
 //
-//go:embed *.yaml objects/*.yaml
+//go:embed *.yaml *.csv objects/*.yaml
 var Files embed.FS

@@ -1,6 +1,6 @@
 // Package orders is the quickstart's Go service: a plain gin program that
-// knows nothing of the mesh. It reaches users by asking the sidecar's outbound
-// port for the host "users".
+// knows nothing of the mesh. It reaches users, catalog and promo by asking the
+// sidecar's outbound port for the hosts of those names.
 package orders
 
 import (
@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +24,7 @@ type Config struct {
 	Outbound string // base URL of the sidecar's outbound port
 }
 
-// callTimeout bounds a call to users, so that a lost answer is an error here
+// callTimeout bounds a call to another service, so that a lost answer is an error here
 // and not a request that hangs for ever.
 const callTimeout = 10 * time.Second
 
@@ -37,13 +38,20 @@ type Order struct {
 	ID        string `json:"id"`
 	Instance  string `json:"instance"`
 	RequestID string `json:"request_id"`
-	User      User   `json:"user"`
+	User      Part   `json:"user"`
+	Item      Part   `json:"item"`
+	// Promo is left out when promo cannot tell: an order is worth more than a
+	// discount. Why is in PromoError.
+	Promo      *Part  `json:"promo,omitempty"`
+	PromoError string `json:"promo_error,omitempty"`
 }
 
-// User is what the users service answers.
-type User struct {
+// Part is what users, catalog or promo answer.
+type Part struct {
 	ID        string `json:"id"`
-	Name      string `json:"name"`
+	Name      string `json:"name,omitempty"`    // of a user
+	Title     string `json:"title,omitempty"`   // of an item
+	Percent   int    `json:"percent,omitempty"` // of a promotion
 	Instance  string `json:"instance"`
 	RequestID string `json:"request_id"`
 }
@@ -71,28 +79,38 @@ func New(cfg Config) http.Handler {
 	return r
 }
 
+// order asks users, catalog and promo at once.
 func (s *service) order(c *gin.Context) {
 	s.requests.Add(1)
-	user, err := s.user(c.Request, c.Param("id"))
-	if err != nil {
-		c.JSON(http.StatusBadGateway, gin.H{"error": err.Error(), "reason": "users_failed"})
+	id := c.Param("id")
+	order := Order{ID: id, Instance: s.cfg.Instance, RequestID: c.GetHeader("X-Request-Id")}
+	var promo Part
+	var wg sync.WaitGroup
+	var userErr, itemErr, promoErr error
+	wg.Go(func() { userErr = s.ask(c.Request, "users", "/users/"+id, &order.User) })
+	wg.Go(func() { itemErr = s.ask(c.Request, "catalog", "/items/"+id, &order.Item) })
+	wg.Go(func() { promoErr = s.ask(c.Request, "promo", "/promos/"+id, &promo) })
+	wg.Wait()
+	if err := errors.Join(userErr, itemErr); err != nil {
+		c.JSON(http.StatusBadGateway, gin.H{"error": err.Error(), "reason": "upstream_failed"})
 		return
 	}
-	c.JSON(http.StatusOK, Order{
-		ID:        c.Param("id"),
-		Instance:  s.cfg.Instance,
-		RequestID: c.GetHeader("X-Request-Id"),
-		User:      user,
-	})
+	if promoErr != nil {
+		order.PromoError = promoErr.Error()
+	} else {
+		order.Promo = &promo
+	}
+	c.JSON(http.StatusOK, order)
 }
 
-// user asks users for one user, on behalf of the request in.
-func (s *service) user(in *http.Request, id string) (User, error) {
-	req, err := http.NewRequestWithContext(in.Context(), http.MethodGet, s.cfg.Outbound+"/users/"+id, http.NoBody)
+// ask gets a JSON answer from a service of the mesh, on behalf of the request
+// in.
+func (s *service) ask(in *http.Request, service, path string, answer any) error {
+	req, err := http.NewRequestWithContext(in.Context(), http.MethodGet, s.cfg.Outbound+path, http.NoBody)
 	if err != nil {
-		return User{}, fmt.Errorf("request to users: %w", err)
+		return fmt.Errorf("request to %s: %w", service, err)
 	}
-	req.Host = "users" // this is all that it takes to call a service of the mesh
+	req.Host = service // this is all that it takes to call a service of the mesh
 	for _, name := range passedOn {
 		if v := in.Header.Values(name); len(v) > 0 {
 			req.Header[name] = v
@@ -100,21 +118,20 @@ func (s *service) user(in *http.Request, id string) (User, error) {
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return User{}, fmt.Errorf("call users: %w", err)
+		return fmt.Errorf("call %s: %w", service, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil {
-		return User{}, fmt.Errorf("read the answer of users: %w", err)
+		return fmt.Errorf("read the answer of %s: %w", service, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return User{}, fmt.Errorf("users answered %d: %.200s", resp.StatusCode, body)
+		return fmt.Errorf("%s answered %d: %.200s", service, resp.StatusCode, body)
 	}
-	var user User
-	if err := json.Unmarshal(body, &user); err != nil {
-		return User{}, fmt.Errorf("decode the answer of users: %w", err)
+	if err := json.Unmarshal(body, answer); err != nil {
+		return fmt.Errorf("decode the answer of %s: %w", service, err)
 	}
-	return user, nil
+	return nil
 }
 
 // Run serves until ctx ends.
