@@ -19,8 +19,9 @@ TEST_TIMEOUT ?= 10m
 FUZZTIME ?= 30s
 BENCHTIME ?= 1s
 PKG ?= ./...
-# make demo ONCE=1 checks itself and exits.
+# make demo ONCE=1 checks itself and exits; KEEP=1 keeps the folder with its files.
 ONCE ?=
+KEEP ?=
 
 .PHONY: help
 help: ## list the targets
@@ -32,9 +33,9 @@ build: ## build bin/sidecar, bin/controlplane, bin/cmdb-sync
 	@for p in $(PROGRAMS); do echo "go build -o bin/$$p ./$$p"; $(GOBUILD) -o "bin/$$p" "./$$p"; done
 
 .PHONY: demo
-demo: build ## the whole mesh on this machine (ONCE=1: check itself and exit)
+demo: build ## the whole mesh on this machine (ONCE=1: check itself and exit; KEEP=1: keep its files)
 	@$(GOBUILD) -o bin/quickstart ./examples/quickstart
-	@exec bin/quickstart $(if $(filter-out 0 no false,$(ONCE)),-once)
+	@exec bin/quickstart $(if $(filter-out 0 no false,$(ONCE)),-once) $(if $(filter-out 0 no false,$(KEEP)),-keep)
 
 .PHONY: test
 test: ## vet, and every test with real servers and the race detector
