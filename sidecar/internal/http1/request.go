@@ -82,7 +82,12 @@ func parseRequestLine(line []byte, r *middleware.Request) (target []byte, err er
 	case "HTTP/1.0":
 		r.Proto = middleware.HTTP10
 	default:
-		return nil, BadVersion
+		// A higher minor version is to be read as the highest known one
+		// (RFC 9110, section 2.5).
+		if v := line[sp2+1:]; len(v) != 8 || string(v[:7]) != "HTTP/1." || v[7] < '2' || v[7] > '9' {
+			return nil, BadVersion
+		}
+		r.Proto = middleware.HTTP11
 	}
 	target = line[sp1+1 : sp2]
 	for _, c := range target {
@@ -103,6 +108,7 @@ func (s *fieldScan) requestTarget(target []byte, r *middleware.Request) error {
 	}
 	r.Scheme = schemeHTTP
 	r.Authority = s.host
+	defer func() { r.Authority = bytes.TrimSuffix(r.Authority, []byte{':'}) }() // an empty port is the default one
 	switch {
 	case string(r.Method) == "CONNECT":
 		if !validAuthority(target) || bytes.IndexByte(target, ':') < 0 {
@@ -129,6 +135,8 @@ func (s *fieldScan) requestTarget(target []byte, r *middleware.Request) error {
 		// What the target says counts, not Host (RFC 9112, section 3.2.2).
 		r.Authority = rest[:slash]
 		switch path := rest[slash:]; {
+		case len(path) == 0 && string(r.Method) == "OPTIONS":
+			r.Target = starTarget // RFC 9112, section 3.2.4
 		case len(path) == 0:
 			r.Target = rootTarget
 		case path[0] == '?':
@@ -140,7 +148,10 @@ func (s *fieldScan) requestTarget(target []byte, r *middleware.Request) error {
 	return nil
 }
 
-var rootTarget = []byte("/")
+var (
+	rootTarget = []byte("/")
+	starTarget = []byte("*")
+)
 
 // validAuthority accepts host and host:port (RFC 3986, section 3.2), without
 // user information, which HTTP does not allow (RFC 9110, section 4.2.4).

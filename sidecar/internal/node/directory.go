@@ -41,7 +41,6 @@ type directory struct {
 	subscribe func(listener string) // nil: there is no control plane
 	connected func() bool
 	foreign   *passthrough // nil: what is no service is refused
-	ownPorts  map[string]bool
 
 	aliases atomic.Pointer[map[string]*service]
 
@@ -276,8 +275,6 @@ func (d *directory) unknown(x *middleware.Exchange, authority string) *middlewar
 	switch {
 	case authority == "":
 		return d.refuse(http.StatusBadRequest, middleware.ReasonUnknownHost, "the request names no host: send the service's name as Host")
-	case d.foreign != nil && d.ownPorts[authority]:
-		return d.refuse(http.StatusLoopDetected, middleware.ReasonLoop, "this is the sidecar's own address: send the service's name as Host")
 	case d.foreign != nil:
 		return d.foreign.target(x, authority)
 	}

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"syscall"
 )
@@ -34,6 +36,34 @@ func (l listeners) close() {
 	for _, ln := range l {
 		_ = ln.Close()
 	}
+}
+
+// own reports whether an address is one of this sidecar's listeners, under
+// whatever of the machine's addresses: a request that is passed through to it
+// would go round for ever.
+func (s *Node) own(a netip.AddrPort) bool {
+	if !slices.ContainsFunc(slices.Collect(maps.Values(s.listeners)), func(ln net.Listener) bool {
+		tcp, ok := ln.Addr().(*net.TCPAddr)
+		return ok && tcp.Port == int(a.Port())
+	}) {
+		return false
+	}
+	ip := a.Addr().Unmap().WithZone("")
+	if ip.IsLoopback() || ip.IsUnspecified() {
+		return true
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return true // better refused than a loop
+	}
+	return slices.ContainsFunc(addresses, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		if !ok {
+			return false
+		}
+		own, ok := netip.AddrFromSlice(n.IP)
+		return ok && own.Unmap() == ip
+	})
 }
 
 func sorted[T any](list []T, key func(T) string) []T {

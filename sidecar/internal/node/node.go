@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -101,7 +100,7 @@ func New(c *config.Config, o Options) (*Node, error) {
 		s.useControlPlane()
 	}
 	if c.Outbound.Unknown == config.UnknownPassthrough {
-		s.directory.foreign = newPassthrough(s.chains(middleware.Outbound), s.clusters)
+		s.directory.foreign = newPassthrough(s.chains(middleware.Outbound), s.clusters, s.own)
 	}
 	for _, p := range c.Ports() {
 		s.inboundPorts = append(s.inboundPorts, s.inbound(p))
@@ -208,7 +207,6 @@ func (s *Node) bind() error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	s.directory.ownPorts = ownAddresses(s.listeners)
 	return nil
 }
 
@@ -217,22 +215,6 @@ func inboundKey(i int) string {
 		return "listen.inbound"
 	}
 	return fmt.Sprintf("app.ports[%d].listen", i)
-}
-
-// ownAddresses is what a request to ourselves could name as its authority.
-func ownAddresses(l listeners) map[string]bool {
-	own := map[string]bool{}
-	for _, ln := range l {
-		_, port, err := net.SplitHostPort(ln.Addr().String())
-		if err != nil {
-			continue
-		}
-		own[ln.Addr().String()] = true
-		for _, host := range []string{"127.0.0.1", "localhost", "::1", "0.0.0.0", "::"} {
-			own[net.JoinHostPort(host, port)] = true
-		}
-	}
-	return own
 }
 
 // announce says in one line where everything listens.

@@ -148,6 +148,25 @@ middleware: {outbound: [requestid, retry]}
 	}
 }
 
+func TestPassthroughToItselfIsALoopUnderWhateverName(t *testing.T) {
+	at, _ := start(t, `
+listen: {outbound: "127.0.0.1:0", admin: "127.0.0.1:0"}
+outbound: {unknown: passthrough}
+drain: {delay: 1ms}
+`)
+	_, port, err := net.SplitHostPort(at["listen.outbound"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []string{"127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "127.0.0.2", "0.0.0.0"} {
+		status, body := get(t, at["listen.outbound"], host+":"+port, "/")
+		// A name that leads to several addresses may find one where nobody listens.
+		if status != http.StatusLoopDetected && (host != "localhost" || status != http.StatusServiceUnavailable) {
+			t.Errorf("%s: %d %s, want 508", host, status, body)
+		}
+	}
+}
+
 func TestPortsInUseAreNamedWithTheirKeysAndNothingStartsHalf(t *testing.T) {
 	used, other := httptest.NewServer(http.NotFoundHandler()), httptest.NewServer(http.NotFoundHandler())
 	defer used.Close()

@@ -2,6 +2,7 @@ package node
 
 import (
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 
@@ -17,13 +18,14 @@ const maxForeign = 1024
 type passthrough struct {
 	chains   chainsFunc
 	clusters *upstream.Set
+	own      func(netip.AddrPort) bool // our own addresses, which would be a loop
 
 	mu      sync.Mutex
 	targets map[string]*middleware.Target
 }
 
-func newPassthrough(chains chainsFunc, clusters *upstream.Set) *passthrough {
-	return &passthrough{chains: chains, clusters: clusters, targets: map[string]*middleware.Target{}}
+func newPassthrough(chains chainsFunc, clusters *upstream.Set, own func(netip.AddrPort) bool) *passthrough {
+	return &passthrough{chains: chains, clusters: clusters, own: own, targets: map[string]*middleware.Target{}}
 }
 
 func (p *passthrough) target(_ *middleware.Exchange, authority string) *middleware.Target {
@@ -44,6 +46,7 @@ func (p *passthrough) target(_ *middleware.Exchange, authority string) *middlewa
 		address = net.JoinHostPort(strings.Trim(authority, "[]"), "80")
 	}
 	c := p.clusters.Put(upstream.Config{Name: foreignCluster(authority)})
+	c.Refuse(p.own)
 	c.SetEndpoints([]upstream.EndpointConfig{{Address: address}})
 	t := &middleware.Target{
 		// Not the authority: its values have no bound, and this is a label.

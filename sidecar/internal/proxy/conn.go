@@ -27,6 +27,7 @@ type conn struct {
 
 	stream *stream // of the request that is being served
 	out    []byte
+	fresh  bool // has had no request yet
 	watch  watcher
 
 	current     atomic.Pointer[middleware.Exchange] // stream.x, for abort
@@ -46,7 +47,7 @@ type stream struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{s: s, nc: nc, in: http1.NewConn(nc)}
+	c := &conn{s: s, nc: nc, in: http1.NewConn(nc), fresh: true}
 	c.watch.c = c
 	if sc, ok := nc.(syscall.Conn); ok {
 		c.raw, _ = sc.SyscallConn()
@@ -92,6 +93,7 @@ func (c *conn) serve() {
 			return
 		}
 		timeout = c.s.o.KeepAlive
+		c.fresh = false
 	}
 }
 
@@ -99,11 +101,16 @@ func (c *conn) serve() {
 // then for the rest of its head.
 func (c *conn) readHead(timeout time.Duration) ([]byte, error) {
 	c.idle.Store(true)
-	_ = c.nc.SetReadDeadline(time.Now().Add(timeout))
-	if c.s.stopping.Load() && c.in.Buffered() == 0 {
-		return nil, io.EOF
+	if c.s.stopping.Load() {
+		timeout = c.grace()
 	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(timeout))
 	err := c.in.Wait()
+	if errors.Is(err, os.ErrDeadlineExceeded) && c.s.stopping.Load() {
+		// endIdle may have come after a request did: that one is still served.
+		_ = c.nc.SetReadDeadline(time.Now().Add(c.grace()))
+		err = c.in.Wait()
+	}
 	c.idle.Store(false)
 	if err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -113,6 +120,16 @@ func (c *conn) readHead(timeout time.Duration) ([]byte, error) {
 	}
 	_ = c.nc.SetReadDeadline(time.Now().Add(c.s.o.HeadTimeout))
 	return c.in.ReadHead(http1.MaxHeadBytes)
+}
+
+// grace is how long a connection that waits for a request still may when the
+// server stops. A new one has been made for a request that is on its way; on an
+// old one only what has already arrived is served.
+func (c *conn) grace() time.Duration {
+	if c.fresh {
+		return 100 * time.Millisecond
+	}
+	return 5 * time.Millisecond
 }
 
 // endIdle ends a connection that waits for a request. One that has just got
@@ -145,6 +162,9 @@ func (c *conn) headFailed(err error) {
 		if malformed == http1.BadVersion {
 			reject.Status = http.StatusHTTPVersionNotSupported
 		}
+		if malformed == http1.BadExpect {
+			reject.Status = http.StatusExpectationFailed
+		}
 		c.s.o.Metrics.malformed.WithLabelValues(c.s.o.Listener, string(malformed)).Inc()
 	case errors.Is(err, http1.ErrHeadTooLarge):
 		reject.Status, reject.Reason = http.StatusRequestHeaderFieldsTooLarge, middleware.ReasonHeadTooLarge
@@ -160,15 +180,20 @@ func (c *conn) headFailed(err error) {
 	c.s.o.Logger.Debug("request refused", "listener", c.s.o.Listener, "peer", c.peer, "error", err, "request_id", string(x.RequestID()))
 	c.writeLocal(x.Response)
 	x.End(err)
-	c.linger()
+	c.linger(lingerTime)
 }
 
 // refuse answers a connection that is one too many.
 func (c *conn) refuse() {
 	x := middleware.NewExchange(c)
 	x.Fail(&middleware.Reject{Status: http.StatusServiceUnavailable, Reason: middleware.ReasonOverload, Message: "too many connections"})
-	_ = c.nc.SetWriteDeadline(time.Now().Add(time.Second))
-	c.writeLocal(x.Response)
+	answer, _, _ := http1.AppendResponse(nil, x.Response, http1.ResponseOptions{Close: true})
+	body, err := io.ReadAll(x.Response.Body)
+	if err == nil {
+		// It fits into the socket's buffer: this does not hold the others up.
+		_ = c.nc.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+		_, _ = c.nc.Write(append(answer, body...))
+	}
 	x.End(nil)
 	_ = c.nc.Close()
 }
@@ -181,18 +206,25 @@ func (c *conn) writeLocal(r *middleware.Response) {
 
 // linger closes the connection so that the client still gets the response: a
 // close while it is sending would make the kernel throw the response away
-// (RFC 9112, section 9.6). Bounded in time and bytes.
-func (c *conn) linger() {
+// (RFC 9112, section 9.6). It waits for the client to close, as long as bytes
+// come, and for this long without one.
+func (c *conn) linger(quiet time.Duration) {
 	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-		_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime))
-		_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
+		scratch := make([]byte, 16<<10)
+		for end := time.Now().Add(lingerMost); time.Now().Before(end); {
+			_ = c.nc.SetReadDeadline(time.Now().Add(quiet))
+			if _, err := c.nc.Read(scratch); err != nil {
+				break
+			}
+		}
 	}
 	_ = c.nc.Close()
 }
 
 const (
-	lingerTime  = time.Second
-	lingerBytes = 1 << 20
+	lingerTime = time.Second            // without a byte, from a client that is still sending
+	lingerDone = 100 * time.Millisecond // from one that has sent everything
+	lingerMost = 10 * time.Second       // in all
 )
 
 // Write sends a piece of the response. No piece may take longer than the limit

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
@@ -59,11 +60,12 @@ func (c *conn) prepare(x *middleware.Exchange) {
 	if !c.s.o.Forwarded {
 		return
 	}
-	addr := c.peer.Addr().Unmap().String()
-	if before := r.Header.Get("x-forwarded-for"); len(before) > 0 {
-		addr = string(before) + ", " + addr
+	var hops []string
+	for before := range r.Header.Values("x-forwarded-for") {
+		hops = append(hops, string(before))
 	}
-	r.Header.Set("x-forwarded-for", addr)
+	hops = append(hops, c.peer.Addr().Unmap().String())
+	r.Header.Set("x-forwarded-for", strings.Join(hops, ", "))
 	r.Header.Set("x-forwarded-proto", string(r.Scheme))
 }
 
@@ -92,7 +94,7 @@ func (c *conn) respond(x *middleware.Exchange, framing http1.Framing) bool {
 	if c.s.o.TellUnsent && x.Local() && unsent(x) {
 		r.Header.Set(upstream.HeaderUnsent, "1")
 	}
-	closing := framing.Close || c.s.draining.Load() || x.Local() && !c.stream.body.skip()
+	closing := framing.Close || c.s.draining.Load() || c.stream.unwanted(x)
 	old := x.Request.Proto == middleware.HTTP10
 	c.writing.Lock()
 	var chunked bool
@@ -108,11 +110,22 @@ func (c *conn) respond(x *middleware.Exchange, framing http1.Framing) bool {
 	}
 	whole := c.stream.body.complete()
 	c.end(x, nil)
-	if !whole || closing {
-		c.linger()
-		return false
+	switch {
+	case !whole:
+		c.linger(lingerTime)
+	case closing:
+		c.linger(lingerDone)
 	}
-	return true
+	return whole && !closing
+}
+
+// unwanted reports that what is left of the request's body will not be read:
+// the connection ends with this response, and the client is told so.
+func (st *stream) unwanted(x *middleware.Exchange) bool {
+	if x.Local() {
+		return !st.body.skip()
+	}
+	return x.Response.Status >= http.StatusBadRequest && !st.body.complete()
 }
 
 // writeBody sends head (in c.out) and body.
@@ -221,13 +234,18 @@ func (c *conn) upgrade(x *middleware.Exchange) {
 	_, err := io.Copy(c.nc, bodyOf(r))
 	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && err == nil {
 		_ = half.CloseWrite()
-		_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime)) // the other way has little left to say
-	} else {
-		_ = c.nc.SetDeadline(past)
+		select { // the other way may have something left to say
+		case <-done:
+		case <-time.After(lingerMost):
+		}
 	}
+	_ = c.nc.SetDeadline(past)
+	x.Cancel(errPipeEnded)
 	<-done
 	c.end(x, nil)
 }
+
+var errPipeEnded = errors.New("the other direction has ended")
 
 func bodyOf(r *middleware.Response) io.Reader {
 	if r.Body == nil {

@@ -61,8 +61,10 @@ type Server struct {
 	mu    sync.Mutex
 	ln    net.Listener
 	conns map[*conn]struct{}
-	stop  chan struct{} // closed by the first Shutdown
-	wg    sync.WaitGroup
+	// accepting is closed when Serve has returned; nil before it.
+	accepting chan struct{}
+	stop      chan struct{} // closed by the first Shutdown
+	wg        sync.WaitGroup
 }
 
 // New makes a server; Serve starts it.
@@ -93,7 +95,10 @@ func (s *Server) Serve(ln net.Listener) error {
 	s.mu.Lock()
 	s.ln = ln
 	stopping := s.stopping.Load()
+	accepting := make(chan struct{})
+	s.accepting = accepting
 	s.mu.Unlock()
+	defer close(accepting)
 	if stopping {
 		return ln.Close()
 	}
@@ -105,12 +110,13 @@ func (s *Server) Serve(ln net.Listener) error {
 			pause = 0
 			s.start(nc)
 		case s.stopping.Load():
+			_ = ln.Close()
 			return nil
 		case errors.Is(err, net.ErrClosed):
 			return err
 		default: // out of file descriptors, mostly: it gets better or it does not
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			s.o.Logger.Warn("accept failed", "listener", s.o.Listener, "error", err, "retry_in", pause)
+			s.o.Logger.Warn("accept failed", "listener", s.o.Listener, "error", err, "retry_in", pause.String())
 			select {
 			case <-time.After(pause):
 			case <-s.stop:
@@ -146,6 +152,9 @@ func (s *Server) start(nc net.Conn) {
 	}()
 }
 
+// lastAccepts is how long connections are still taken after the end has begun.
+const lastAccepts = 20 * time.Millisecond
+
 // Drain lets every connection end with its next response: callers are told to
 // come back on another one, and elsewhere. New connections are still taken.
 func (s *Server) Drain() { s.draining.Store(true) }
@@ -166,9 +175,16 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if !s.stopping.Swap(true) {
 		close(s.stop)
 	}
-	if s.ln != nil {
-		_ = s.ln.Close()
+	ln, accepting := s.ln, s.accepting
+	s.mu.Unlock()
+	if accepting != nil {
+		// Connections that the kernel has taken for us are served too.
+		if d, ok := ln.(interface{ SetDeadline(time.Time) error }); !ok || d.SetDeadline(time.Now().Add(lastAccepts)) != nil {
+			_ = ln.Close()
+		}
+		<-accepting
 	}
+	s.mu.Lock()
 	for c := range s.conns {
 		c.endIdle()
 	}

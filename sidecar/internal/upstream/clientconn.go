@@ -77,6 +77,9 @@ func (c *clientConn) Finish() {
 	}
 	c.attempt = nil
 	c.answered, c.headDone, c.hasBody = false, false, false
+	if pump == pumpDone { // sending it has set one
+		_ = c.nc.SetWriteDeadline(time.Time{})
+	}
 	c.pump.Store(pumpNone)
 	c.host.put(c)
 }
@@ -121,9 +124,28 @@ func (c *clientConn) limitRead() {
 		d = idle
 	}
 	_ = c.nc.SetReadDeadline(time.Now().Add(d))
-	if c.interrupted.Load() {
+	if c.interrupted.Load() || c.pumpFailure.Load() != nil {
 		_ = c.nc.SetReadDeadline(past)
 	}
+}
+
+// pumpWriter sends the request's body. No piece may take longer than the limit
+// for idle bodies: an endpoint that does not read must not hold us for ever.
+type pumpWriter struct {
+	c *clientConn
+	x *middleware.Exchange
+}
+
+func (w pumpWriter) Write(p []byte) (int, error) {
+	d := DefaultBodyIdle
+	if idle := w.x.Idle(); idle > 0 {
+		d = idle
+	}
+	_ = w.c.nc.SetWriteDeadline(time.Now().Add(d))
+	if w.c.interrupted.Load() {
+		_ = w.c.nc.SetWriteDeadline(past)
+	}
+	return w.c.nc.Write(p)
 }
 
 // startPump sends head and body beside the goroutine that reads the response,
@@ -135,13 +157,16 @@ func (c *clientConn) startPump(a *middleware.Attempt) {
 	go func() {
 		defer x.Release()
 		r := &x.Request
-		_, readErr, writeErr := http1.CopyBody(c.nc, a.Body(), c.out, r.ContentLength < 0, &r.Trailer)
+		_, readErr, writeErr := http1.CopyBody(pumpWriter{c, x}, a.Body(), c.out, r.ContentLength < 0, &r.Trailer)
 		switch {
 		case readErr != nil:
 			// The endpoint must not take half a body for a whole one.
-			c.pumpFailure.Store(bodyFailure(readErr))
-			c.pump.Store(pumpFailed)
-			_ = c.nc.SetDeadline(past)
+			c.fail(bodyFailure(readErr))
+		case errors.Is(writeErr, os.ErrDeadlineExceeded) && !c.interrupted.Load():
+			c.fail(&middleware.Reject{
+				Status: http.StatusGatewayTimeout, Reason: middleware.ReasonIdleTimeout,
+				Message: "the service does not read the request", Err: middleware.ErrIdle,
+			})
 		case writeErr != nil:
 			// The response may have come all the same, a 413 mostly: reading it
 			// decides.
@@ -150,6 +175,13 @@ func (c *clientConn) startPump(a *middleware.Attempt) {
 			c.pump.Store(pumpDone)
 		}
 	}()
+}
+
+// fail ends the attempt because of the request's own body.
+func (c *clientConn) fail(r *middleware.Reject) {
+	c.pumpFailure.Store(r)
+	c.pump.Store(pumpFailed)
+	_ = c.nc.SetDeadline(past)
 }
 
 func bodyFailure(err error) *middleware.Reject {

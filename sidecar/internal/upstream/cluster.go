@@ -3,6 +3,7 @@ package upstream
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -16,7 +17,8 @@ type Cluster struct {
 	name string
 	// App says that the endpoints are the app beside this sidecar, not another
 	// sidecar.
-	app bool
+	app    bool
+	refuse func(netip.AddrPort) bool
 
 	mu       sync.Mutex // held by who changes it
 	config   Config
@@ -45,6 +47,10 @@ func NewAppCluster(name, address string) *Cluster {
 	cl.SetEndpoints([]EndpointConfig{{Address: address}})
 	return cl
 }
+
+// Refuse says which addresses the names of its endpoints must not lead to:
+// requests to them are answered 508. It is to be called before SetEndpoints.
+func (c *Cluster) Refuse(f func(netip.AddrPort) bool) { c.refuse = f }
 
 // Name is the cluster's xDS name.
 func (c *Cluster) Name() string { return c.name }
@@ -89,6 +95,7 @@ func (c *Cluster) SetEndpoints(given []EndpointConfig) {
 		h := c.hosts[g.Address]
 		if h == nil {
 			h = newHost(c.name, g.Address, c.app)
+			h.refuse = c.refuse
 			h.connectTimeout.Store(int64(connectTimeout(c.config)))
 		}
 		hosts[g.Address] = h

@@ -2,9 +2,12 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
@@ -17,6 +20,7 @@ type host struct {
 	cluster string
 	address string
 	app     bool
+	refuse  func(netip.AddrPort) bool // addresses that are not to be connected to; nil: none
 	stats   middleware.Stats
 
 	connectTimeout atomic.Int64 // time.Duration
@@ -65,8 +69,22 @@ func (h *host) dial(a *middleware.Attempt) (net.Conn, error) {
 		return nil, err
 	}
 	defer a.Unbind()
-	var d net.Dialer
+	d := net.Dialer{Control: h.control}
 	return d.DialContext(ctx, "tcp", h.address)
+}
+
+// errRefusedAddress says that a name has led where it must not.
+var errRefusedAddress = errors.New("the address is this sidecar's own")
+
+// control looks at the address once its name was resolved.
+func (h *host) control(_, address string, _ syscall.RawConn) error {
+	if h.refuse == nil {
+		return nil
+	}
+	if a, err := netip.ParseAddrPort(address); err == nil && h.refuse(a) {
+		return errRefusedAddress
+	}
+	return nil
 }
 
 // dialing is an attempt's stream while there is no connection yet.

@@ -42,6 +42,11 @@ func (h *host) connectFailed(err error) error {
 		Reason: middleware.ReasonConnectFailed,
 		Err:    fmt.Errorf("%s: %w", h.cluster, err),
 	}
+	if errors.Is(err, errRefusedAddress) {
+		r.Status, r.Reason = http.StatusLoopDetected, middleware.ReasonLoop
+		r.Message = h.address + " is this sidecar's own address: send the service's name as Host"
+		return r
+	}
 	if h.app {
 		r.Reason = middleware.ReasonAppUnavailable
 		r.Message = fmt.Sprintf("the app at %s does not accept connections: is it running?", h.address)
@@ -53,11 +58,13 @@ func (h *host) connectFailed(err error) error {
 
 // closedBeforeUse reports the keep-alive race: the server closed an unused
 // connection just when the request was sent on it. Whether the server has read
-// it cannot be known, so that it is sent again only where that does no harm.
+// it cannot be known, so that it is sent again only where that does no harm;
+// one with a body is left to the retry policy, which reads it from its
+// beginning.
 func (c *clientConn) closedBeforeUse(a *middleware.Attempt) bool {
 	r := &a.Exchange().Request
 	return c.reused && !c.answered && c.pumpErr() == nil && a.Err() == nil &&
-		(r.Safe() || a.Unsent()) && r.Body.Replayable()
+		r.Safe() && r.Body.None()
 }
 
 // roundTrip sends the request and reads the response's head.
