@@ -29,7 +29,7 @@ func New(o Options, h Handler) *Client {
 	return &Client{
 		opts:    o,
 		handler: h,
-		log:     log.With("component", "ads", "server", o.Dial.Server),
+		log:     log.With("server", o.Dial.Server),
 		wake:    make(chan struct{}, 1),
 	}
 }
@@ -93,7 +93,7 @@ func (c *Client) Run(ctx context.Context) error {
 		delay := c.opts.Backoff.Delay(failures)
 		// A control plane that stays away is told of once, then at times.
 		if failures == 1 || failures%20 == 0 {
-			c.log.Warn("no stream to the control plane", "error", err, "attempts", failures, "retry_in", delay)
+			c.log.Warn("no stream to the control plane", "error", err, "attempts", failures, "retry_in", delay.String())
 		}
 		select {
 		case <-ctx.Done():

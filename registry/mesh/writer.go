@@ -199,7 +199,7 @@ func (w *writer) run(ctx context.Context) {
 		failures++
 		delay := w.opts.Backoff.Delay(failures)
 		if failures == 1 || failures%20 == 0 {
-			w.log.Warn("no registration stream", "error", err, "attempts", failures, "retry_in", delay)
+			w.log.Warn("no registration stream", "error", err, "attempts", failures, "retry_in", delay.String())
 		}
 		select {
 		case <-ctx.Done():

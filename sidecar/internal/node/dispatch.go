@@ -20,6 +20,8 @@ type gateway struct {
 	name    string
 	chains  chainsFunc
 	cluster func(name string) middleware.Picker
+	// connected reports whether the control plane is there.
+	connected func() bool
 
 	table atomic.Pointer[route.Table]
 
@@ -32,12 +34,20 @@ func (g *gateway) Match(x *middleware.Exchange) *middleware.Target {
 	t := g.table.Load()
 	if t == nil {
 		refusal := route.Refusal(&middleware.Route{Listener: middleware.Gateway}, http.StatusServiceUnavailable, middleware.ReasonDiscovery,
-			"this gateway has no routes yet: is there an HTTPRoute whose parent is the gateway, and is the control plane running?")
+			g.without())
 		refusal.Use(g.chains(""))
 		return refusal
 	}
 	var host [128]byte
 	return t.Match(route.Host(host[:0], x.Request.Authority), &x.Request)
+}
+
+// without says why there are no routes.
+func (g *gateway) without() string {
+	if g.connected != nil && g.connected() {
+		return "there are no routes for " + g.name + ": no HTTPRoute has this gateway as a parent (see gateway.name in sidecar.yaml)"
+	}
+	return "there are no routes for " + g.name + " yet, and the control plane cannot be reached: is it running at discovery.xds.server?"
 }
 
 // setRoutes takes what the control plane says; nil: there is no such gateway.

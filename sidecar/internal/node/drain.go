@@ -23,9 +23,12 @@ func (s *Node) serve(p *proxy.Server, ln net.Listener, leave func()) func(contex
 			return err
 		case <-ctx.Done():
 		}
+		first := !s.draining.Swap(true)
 		if leave != nil {
 			leave()
-			p.Drain()
+		}
+		s.drainAll()
+		if leave != nil || first { // outbound alone: nobody has been waited for yet
 			pause(s.config.Drain.Delay)
 		}
 		end, cancel := context.WithTimeout(context.Background(), s.config.Drain.Timeout)
@@ -37,6 +40,15 @@ func (s *Node) serve(p *proxy.Server, ln net.Listener, leave func()) func(contex
 			err = nil
 		}
 		return errors.Join(err, <-failed)
+	}
+}
+
+// drainAll has every listener tell its clients, with each response, that the
+// connection ends: outbound too, so that the app's connections are gone by the
+// time that it is their turn.
+func (s *Node) drainAll() {
+	for _, p := range s.proxies {
+		p.Drain()
 	}
 }
 

@@ -59,6 +59,7 @@ type Node struct {
 
 	listeners    listeners
 	inboundPorts []*inbound
+	proxies      []*proxy.Server
 	draining     atomic.Bool
 	serving      atomic.Bool
 }
@@ -159,17 +160,20 @@ func (s *Node) useControlPlane() {
 			ID: n.ID, Cluster: n.Namespace, Locality: n.Locality(), Agent: "outrigger-sidecar", Version: s.o.Version,
 			Metadata: map[string]string{"network": n.Network, "host": n.Host},
 		},
-		Logger:     s.component("xds"),
+		Logger:     s.o.Logger,
 		Registerer: s.metrics,
 	}, &sink{clusters: s.clusters, directory: s.directory, gateway: s.gateway, log: s.component("xds")})
 	s.directory.subscribe = s.xds.Subscribe
 	s.directory.connected = func() bool { return s.xds.Status().Stream.Connected }
+	if s.gateway != nil {
+		s.gateway.connected = s.directory.connected
+	}
 	if s.config.App == nil || s.config.Discovery.Registry.Kind == "" || s.o.Registry != nil {
 		return
 	}
 	s.registry = mesh.New(mesh.Options{
 		Dial: dial, Network: n.Network, Node: n.ID, Agent: "outrigger-sidecar/" + s.o.Version,
-		TTL: s.config.Discovery.Registry.TTL, Logger: s.component("registry"),
+		TTL: s.config.Discovery.Registry.TTL, Logger: s.o.Logger,
 	})
 }
 
@@ -270,11 +274,13 @@ func (s *Node) parts() *run.Group {
 }
 
 func (s *Node) proxy(listener string, d proxy.Dispatcher, m *proxy.Metrics) *proxy.Server {
-	return proxy.New(proxy.Options{
+	p := proxy.New(proxy.Options{
 		Listener: listener, Dispatcher: d, Metrics: m, Logger: s.component(listener),
 		TellUnsent: listener == middleware.Inbound,
 		Forwarded:  listener == middleware.Gateway,
 	})
+	s.proxies = append(s.proxies, p)
+	return p
 }
 
 // inbound is the way to one of the app's ports.

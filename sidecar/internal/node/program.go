@@ -26,8 +26,15 @@ gateway:  [requestid, accesslog, metrics, tracing, timeout, breaker, retry]
 func parseMiddleware(c *config.Config, kinds []middleware.Kind) (middleware.Lists, error) {
 	if path, ok := c.MiddlewareFile(); ok {
 		n, err := conf.Load(path)
-		if err != nil {
+		var mistakes conf.Errors
+		switch {
+		case err != nil && !errors.As(err, &mistakes): // not there, or not to be read
+			return middleware.Lists{}, &conf.Error{Pos: c.Middleware.Pos(), Msg: "middleware: " + err.Error()}
+		case err != nil:
 			return middleware.Lists{}, err
+		case n.IsZero() || n.Kind() == conf.Null:
+			// Not "no middleware": a file is empty while it is being written.
+			return middleware.Lists{}, &conf.Error{Pos: conf.Pos{File: path, Line: 1, Col: 1}, Msg: "the file is empty: write inbound: [] for a chain without middleware"}
 		}
 		return middleware.ParseLists(n, kinds)
 	}

@@ -19,6 +19,9 @@ import (
 // stat; a file that was saved is in force well within a second.
 const reloadEvery = 250 * time.Millisecond
 
+// missingAfter is how many looks may find no file before that is a mistake.
+const missingAfter = 8
+
 // reloader keeps the middleware in step with its file. What is in the file is
 // in force, or the last good content is and a person is told where the file is
 // wrong: in the log, in a metric, and on the admin port, until it is mended.
@@ -27,8 +30,9 @@ type reloader struct {
 	load    func() error
 	metrics reloadMetrics
 
-	stamp stamp // of the file when it was last read
-	sum   [sha256.Size]byte
+	missing int   // looks in a row that found no file, or an empty one
+	stamp   stamp // of the file when it was last read
+	sum     [sha256.Size]byte
 
 	mu     sync.Mutex
 	status ReloadStatus
@@ -93,15 +97,24 @@ func (s *Node) runReload(ctx context.Context) error {
 }
 
 // changed reports whether the file holds something else than when it was read.
-// A file that is away for the moment, as while an editor replaces it, has not
-// changed.
+// A file that is away, or empty, for the moment, as while an editor replaces
+// it, has not changed; one that stays so is told of.
 func (r *reloader) changed() bool {
 	info, err := os.Stat(r.path)
-	if err != nil || r.stamp.same(info) {
+	if err != nil || info.Size() == 0 {
+		r.missing++
+		if r.missing == missingAfter {
+			r.stamp, r.sum = stamp{}, [sha256.Size]byte{}
+			return true
+		}
+		return false
+	}
+	r.missing = 0
+	if r.stamp.same(info) {
 		return false
 	}
 	content, err := os.ReadFile(r.path)
-	if err != nil {
+	if err != nil || len(content) == 0 {
 		return false
 	}
 	r.stamp = stamp{info}

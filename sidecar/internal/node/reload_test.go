@@ -110,6 +110,15 @@ upstreams: {a: {endpoints: ["127.0.0.1:1"]}, b: {endpoints: ["127.0.0.1:1"]}}
 		t.Errorf("the dump does not say where the file is wrong: %s", dump)
 	}
 
+	write(t, file, "") // as while it is being written: not "no middleware"
+	eventually(t, "the empty file is told of", func() bool {
+		_, dump := get(t, at["listen.admin"], "", "/config")
+		return strings.Contains(dump, "the file is empty")
+	})
+	if got := status("a"); got != 202 {
+		t.Errorf("after an empty file: got %d, want 202 as before", got)
+	}
+
 	write(t, file, "outbound: []\n")
 	eventually(t, "the mended file is in force", func() bool { return status("a") == http.StatusServiceUnavailable })
 	eventually(t, "what nobody uses any more is closed", func() bool {
