@@ -4,7 +4,6 @@
 package orders
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,37 +23,10 @@ type Config struct {
 	Outbound string // base URL of the sidecar's outbound port
 }
 
-// callTimeout bounds a call to another service, so that a lost answer is an error here
-// and not a request that hangs for ever.
-const callTimeout = 10 * time.Second
-
 // passedOn are the fields that a service copies from the request it serves to
 // those it makes on its behalf: the trace goes on, the deadline shrinks, and
 // all logs show one id.
 var passedOn = []string{"Traceparent", "Tracestate", "X-Request-Deadline", "X-Request-Id"}
-
-// Order is the answer to GET /orders/:id.
-type Order struct {
-	ID        string `json:"id"`
-	Instance  string `json:"instance"`
-	RequestID string `json:"request_id"`
-	User      Part   `json:"user"`
-	Item      Part   `json:"item"`
-	// Promo is left out when promo cannot tell: an order is worth more than a
-	// discount. Why is in PromoError.
-	Promo      *Part  `json:"promo,omitempty"`
-	PromoError string `json:"promo_error,omitempty"`
-}
-
-// Part is what users, catalog or promo answer.
-type Part struct {
-	ID        string `json:"id"`
-	Name      string `json:"name,omitempty"`    // of a user
-	Title     string `json:"title,omitempty"`   // of an item
-	Percent   int    `json:"percent,omitempty"` // of a promotion
-	Instance  string `json:"instance"`
-	RequestID string `json:"request_id"`
-}
 
 type service struct {
 	cfg      Config
@@ -65,7 +37,7 @@ type service struct {
 // New makes the service's handler.
 func New(cfg Config) http.Handler {
 	s := &service{cfg: cfg, client: &http.Client{
-		Timeout:   callTimeout,
+		Timeout:   10 * time.Second, // a lost answer is an error, not a request that hangs for ever
 		Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 30 * time.Second},
 	}}
 	gin.SetMode(gin.ReleaseMode)
@@ -131,23 +103,5 @@ func (s *service) ask(in *http.Request, service, path string, answer any) error 
 	if err := json.Unmarshal(body, answer); err != nil {
 		return fmt.Errorf("decode the answer of %s: %w", service, err)
 	}
-	return nil
-}
-
-// Run serves until ctx ends.
-func Run(ctx context.Context, cfg Config) error {
-	srv := &http.Server{Addr: cfg.Listen, Handler: New(cfg), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_ = srv.Shutdown(grace)
-	}()
-	if err := srv.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("orders: %w", err)
-	}
-	<-stopped
 	return nil
 }
