@@ -1,4 +1,4 @@
-// cmdb-sync: it pulls machine metadata out of a CMDB, plans the difference to
+// Command cmdb-sync pulls machine metadata out of a CMDB, plans the difference to
 // what the mesh knows, refuses what looks like a broken source, and applies
 // the rest to the control plane.
 package main

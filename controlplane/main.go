@@ -1,4 +1,4 @@
-// The control plane: it merges what sidecars register and what files declare
+// Command controlplane merges what sidecars register and what files declare
 // into one model of services, and serves it over xDS.
 package main
 

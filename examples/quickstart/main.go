@@ -1,4 +1,4 @@
-// Quickstart shows the whole mesh on one machine: a control plane, an entry
+// Command quickstart shows the whole mesh on one machine: a control plane, an entry
 // gateway, and four services in four languages with sidecars beside them. It
 // walks through what a mesh is for, in plain words, and checks each step by what
 // the apps themselves have counted.
