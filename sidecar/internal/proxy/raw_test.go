@@ -397,8 +397,9 @@ func TestForwardedFieldsAreAddedAtTheEdge(t *testing.T) {
 	conn := dial(t, serve(t, Options{Listener: "gateway", Forwarded: true, Dispatcher: to(app(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "%s|%s", r.Header.Get("X-Forwarded-For"), r.Header.Get("X-Forwarded-Proto"))
 	}))}))
-	conn.send("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n")
-	if _, body := conn.response("GET"); body != "192.0.2.1, 127.0.0.1|http" {
+	conn.send("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 192.0.2.2\r\n\r\n")
+	// Of several lines each counts: the last one is the hop that can be trusted.
+	if _, body := conn.response("GET"); body != "192.0.2.1, 192.0.2.2, 127.0.0.1|http" {
 		t.Errorf("got %s", body)
 	}
 }
