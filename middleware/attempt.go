@@ -105,10 +105,16 @@ func (a *Attempt) Committed() bool { return a.committed }
 
 // MarkSent is called by the transport before the first byte of the request goes
 // out.
-func (a *Attempt) MarkSent() { a.sent.Store(true) }
+func (a *Attempt) MarkSent() {
+	a.sent.Store(true)
+	if a.unsent.Load() {
+		a.unsent.Store(false)
+	}
+}
 
-// MarkUnsent is called by the transport when the other side has said that the
-// request was not handed to an app.
+// MarkUnsent is called by the transport when it has turned out that the request
+// was not handed to an app: because the other side says so, or because nothing
+// could be sent after all.
 func (a *Attempt) MarkUnsent() { a.unsent.Store(true) }
 
 // Unsent reports that it is certain that no byte of the request has reached an

@@ -272,6 +272,9 @@ func (x *Exchange) Err() error {
 // Attempts is what was tried, in order; valid until Done has returned.
 func (x *Exchange) Attempts() []*Attempt { return x.attempts }
 
+// Held reports whether a goroutine beside the engine's still uses the exchange.
+func (x *Exchange) Held() bool { return x.holds.Load() != 0 }
+
 // Hold keeps the exchange from being used again until Release: for a goroutine
 // that uses it beside the engine's.
 func (x *Exchange) Hold() { x.holds.Add(1) }

@@ -61,7 +61,7 @@ func (h *Header) Values(name string) iter.Seq[[]byte] {
 
 // Set gives the first field of the name this value, drops its others, and adds
 // the field at the end where there was none. Bytes that no field value may
-// hold (CR, LF and NUL: RFC 9110, section 5.5) become spaces.
+// hold (controls other than HTAB: RFC 9110, section 5.5) become spaces.
 func (h *Header) Set(name, value string) { set(h, name, value) }
 
 // SetBytes is Set for a value in bytes, which it copies.
@@ -163,7 +163,7 @@ func keep[T string | []byte](h *Header, s T) []byte {
 func keepValue[T string | []byte](h *Header, s T) []byte {
 	b := keep(h, s)
 	for i, c := range b {
-		if c == '\r' || c == '\n' || c == 0 {
+		if c < ' ' && c != '\t' || c == 0x7f {
 			b[i] = ' '
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"sync"
+
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/netio"
 )
 
 // Limits of a head. The whole head, with request or status line, counts.
@@ -20,25 +22,28 @@ const (
 	minSpace = 1 << 10
 )
 
-var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
+type buffer struct{ b [bufferSize]byte }
+
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
 // Conn reads messages from a connection. The head that was read last stays
 // where it is in the buffer, because the parsed fields point into it, until
 // the next ReadHead.
 type Conn struct {
-	nc     net.Conn
+	nc     *netio.Conn
 	buf    []byte
-	pinned int // buf[:pinned] holds the last head
+	memory *buffer // buf's, where it is of the pool
+	pinned int     // buf[:pinned] holds the last head
 	r, w   int // buf[r:w] is read from the connection and not yet taken
 	err    error
 }
 
 // NewConn makes a Conn that owns nothing yet: the buffer comes with the first
 // read.
-func NewConn(nc net.Conn) *Conn { return &Conn{nc: nc} }
+func NewConn(nc net.Conn) *Conn { return &Conn{nc: netio.New(nc)} }
 
 // NetConn is the connection itself.
-func (c *Conn) NetConn() net.Conn { return c.nc }
+func (c *Conn) NetConn() *netio.Conn { return c.nc }
 
 // Buffered is the number of bytes that a Read gives without asking the
 // connection.
@@ -46,9 +51,8 @@ func (c *Conn) Buffered() int { return c.w - c.r }
 
 // Release gives the buffer back. What was parsed from it is void.
 func (c *Conn) Release() {
-	if cap(c.buf) == bufferSize {
-		b := c.buf[:bufferSize]
-		buffers.Put(&b)
+	if c.memory != nil {
+		c.Give()
 	}
 	c.buf, c.pinned, c.r, c.w = nil, 0, 0, 0
 }
@@ -56,13 +60,16 @@ func (c *Conn) Release() {
 // Detach leaves the head that was read last, with its memory, to whoever still
 // uses it, and goes on in memory of its own.
 func (c *Conn) Detach() {
-	b, _ := buffers.Get().(*[]byte)
-	fresh := *b
-	if need := c.w - c.r; need > len(fresh) {
-		fresh = make([]byte, 2*need)
+	rest := c.buf[c.r:c.w]
+	c.buf, c.memory, c.pinned, c.r, c.w = nil, nil, 0, 0, 0
+	switch {
+	case len(rest) == 0:
+	case len(rest) > bufferSize:
+		c.buf = append(make([]byte, 0, 2*len(rest)), rest...)[:2*len(rest)]
+	default:
+		copy(c.Take(), rest)
 	}
-	c.w = copy(fresh, c.buf[c.r:c.w])
-	c.buf, c.pinned, c.r = fresh, 0, 0
+	c.w = len(rest)
 }
 
 // Rest gives what is buffered, and makes it taken.
@@ -111,7 +118,7 @@ func (c *Conn) fill() error {
 	if c.buf != nil && len(c.buf)-c.w < minSpace { // the head stays in the old buffer, for its fields
 		bigger := make([]byte, max(bufferSize, 2*(c.w-c.r)))
 		c.w = copy(bigger, c.buf[c.r:c.w])
-		c.buf, c.r, c.pinned = bigger, 0, 0
+		c.buf, c.memory, c.r, c.pinned = bigger, nil, 0, 0
 	}
 	return c.more()
 }
@@ -121,11 +128,13 @@ func (c *Conn) more() error {
 	if c.err != nil {
 		return c.err
 	}
+	var n int
+	var err error
 	if c.buf == nil {
-		b, _ := buffers.Get().(*[]byte)
-		c.buf = *b
+		n, err = c.nc.ReadLazy(c)
+	} else {
+		n, err = c.nc.Read(c.buf[c.w:])
 	}
-	n, err := c.nc.Read(c.buf[c.w:])
 	c.w += n
 	if n > 0 {
 		return nil
@@ -137,6 +146,19 @@ func (c *Conn) more() error {
 		c.err = err
 	}
 	return err
+}
+
+// Take is netio.Memory's.
+func (c *Conn) Take() []byte {
+	m, _ := buffers.Get().(*buffer)
+	c.memory, c.buf = m, m.b[:]
+	return c.buf
+}
+
+// Give is netio.Memory's.
+func (c *Conn) Give() {
+	buffers.Put(c.memory)
+	c.memory, c.buf = nil, nil
 }
 
 // ReadHead reads up to and including the empty line that ends a head, and pins
@@ -171,6 +193,9 @@ func (c *Conn) ReadHead(limit int) ([]byte, error) {
 		if c.buf != nil && len(c.buf)-c.w < minSpace { // a head is in one piece
 			bigger := make([]byte, 2*len(c.buf))
 			copy(bigger, c.buf[:c.w])
+			if c.memory != nil {
+				c.Give()
+			}
 			c.buf = bigger
 		}
 		if err := c.more(); err != nil {
@@ -203,11 +228,23 @@ func headEnd(b []byte, from int) (int, error) {
 }
 
 // Wait returns when there is a byte to read, or with what the connection ended
-// with.
+// with. What was parsed is void from then on. A connection that waits holds no
+// buffer.
 func (c *Conn) Wait() error {
 	if c.r < c.w {
 		return nil
 	}
-	c.pinned, c.r, c.w = 0, 0, 0
+	c.Release()
 	return c.more()
+}
+
+// RoundTrip sends a request and reads the beginning of its response, as
+// netio.Conn.RoundTrip does; ReadHead then goes on.
+func (c *Conn) RoundTrip(request []byte, look bool) (wrote bool, err error) {
+	c.Release()
+	c.w, wrote, err = c.nc.RoundTrip(request, look, c)
+	if err == io.EOF {
+		c.err = err
+	}
+	return wrote, err
 }

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/http1"
@@ -14,7 +13,7 @@ import (
 // requestBody reads a request's body from the connection: by the pump's
 // goroutine, until stop takes the connection back.
 type requestBody struct {
-	c *conn
+	st *stream
 
 	mu       sync.Mutex // held while reading
 	reader   http1.Reader
@@ -25,7 +24,7 @@ type requestBody struct {
 }
 
 // begin makes it the body of the next request.
-func (b *requestBody) begin(f http1.Framing, x *middleware.Exchange) {
+func (b *requestBody) begin(f http1.Framing) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.any = f.Chunked || f.Length > 0
@@ -33,8 +32,9 @@ func (b *requestBody) begin(f http1.Framing, x *middleware.Exchange) {
 	b.tell = f.Continue && b.any
 	b.stopped = false
 	if b.any {
-		b.reader.Reset(b.c.in, f, &x.Request.Trailer)
-		x.Request.Body.Reset(b)
+		r := &b.st.x.Request
+		b.reader.Reset(b.st.c.in, f, &r.Trailer)
+		r.Body.Reset(b)
 	}
 }
 
@@ -46,23 +46,18 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	if b.stopped {
 		return 0, middleware.ErrEnded
 	}
-	c := b.c
+	st, c := b.st, b.st.c
 	if b.tell { // RFC 9110, section 10.1.1: somebody wants the body now
 		b.tell = false
-		if err := c.Inform(100, nil); err != nil {
+		if err := st.Inform(100, nil); err != nil {
 			return 0, errors.Join(middleware.ErrClientGone, err)
 		}
 	}
-	if b.reader.Buffered() == 0 {
-		d := c.s.o.BodyIdle
-		if idle := c.stream.x.Idle(); idle > 0 {
-			d = min(d, idle)
-		}
-		_ = c.nc.SetReadDeadline(time.Now().Add(d))
-		if c.interrupted.Load() {
-			_ = c.nc.SetReadDeadline(past)
-		}
+	d := c.s.o.BodyIdle
+	if idle := st.x.Idle(); idle > 0 {
+		d = min(d, idle)
 	}
+	c.nc.LimitRead(d)
 	n, err := b.reader.Read(p)
 	if err == nil {
 		return n, nil
@@ -73,7 +68,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		b.finished = true
 	case errors.As(err, &malformed):
 		c.s.o.Metrics.malformed.WithLabelValues(c.s.o.Listener, string(malformed)).Inc()
-	case isTimeout(err) && !c.interrupted.Load():
+	case isTimeout(err) && !st.interrupted.Load():
 		err = middleware.ErrIdle
 	case isTimeout(err):
 		err = middleware.ErrEnded
@@ -128,7 +123,7 @@ func (b *requestBody) stop() {
 		b.mu.Unlock()
 		return
 	}
-	_ = b.c.nc.SetReadDeadline(past)
+	b.st.c.nc.BreakRead()
 	b.mu.Lock()
 	b.stopped = true
 	b.mu.Unlock()

@@ -8,67 +8,39 @@ import (
 	"net/netip"
 	"os"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/http1"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/netio"
 )
 
 // conn is a client's connection. Its goroutine runs serve; the request's pump
 // reads the body beside it, and cancellation comes from anywhere.
 type conn struct {
 	s    *Server
-	nc   net.Conn
-	raw  syscall.RawConn
+	nc   *netio.Conn
 	in   *http1.Conn
 	peer netip.AddrPort
 
-	stream *stream // of the request that is being served
-	out    []byte
-	fresh  bool // has had no request yet
+	stream *stream // of the request that is being served; nil between requests
+	fresh  bool    // has had no request yet
 	watch  watcher
 
-	current     atomic.Pointer[middleware.Exchange] // stream.x, for abort
-	idle        atomic.Bool                         // waits for a request
-	aborted     atomic.Bool
-	interrupted atomic.Bool // the exchange was canceled
-	headSent    atomic.Bool // of the final response
-	writing     sync.Mutex  // interim responses come from the pump's goroutine
-}
-
-// stream is what belongs to one exchange; the next request on the connection
-// uses it again unless a goroutine still has it.
-type stream struct {
-	c    *conn
-	x    *middleware.Exchange
-	body requestBody
+	mu      sync.Mutex // guards what follows
+	current *stream    // stream; nil while the connection waits for a request
+	aborted bool
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{s: s, nc: nc, in: http1.NewConn(nc), fresh: true}
+	c := &conn{s: s, nc: netio.New(nc), fresh: true}
+	c.in = http1.NewConn(c.nc)
 	c.watch.c = c
-	if sc, ok := nc.(syscall.Conn); ok {
-		c.raw, _ = sc.SyscallConn()
-	}
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		c.peer = a.AddrPort()
 	}
 	return c
 }
-
-func (c *conn) newStream() *stream {
-	st := &stream{c: c}
-	st.x = middleware.NewExchange(c)
-	st.x.Logger = c.s.o.Logger
-	st.body.c = c
-	c.current.Store(st.x)
-	return st
-}
-
-// past interrupts what blocks.
-var past = time.Unix(1, 0)
 
 // serve handles the connection's requests, one after the other.
 func (c *conn) serve() {
@@ -76,20 +48,18 @@ func (c *conn) serve() {
 	defer func() { _ = c.nc.Close() }()
 	timeout := c.s.o.HeadTimeout
 	for {
-		if c.stream == nil {
-			c.stream = c.newStream()
-		} else if !c.stream.x.Reset() { // a hedge that has lost still reads the old request
-			c.in.Detach()
-			c.stream = c.newStream()
+		if err := c.wait(timeout); err != nil {
+			return // nothing was begun: nothing is lost
 		}
-		c.interrupted.Store(false)
-		c.headSent.Store(false)
-		head, err := c.readHead(timeout)
+		c.begin()
+		head, err := c.readHead()
 		if err != nil {
 			c.headFailed(err)
 			return
 		}
-		if !c.serveRequest(head) {
+		again := c.serveRequest(head)
+		c.finish()
+		if !again {
 			return
 		}
 		timeout = c.s.o.KeepAlive
@@ -97,29 +67,70 @@ func (c *conn) serve() {
 	}
 }
 
-// readHead waits for the first byte of a request as long as timeout says, and
-// then for the rest of its head.
-func (c *conn) readHead(timeout time.Duration) ([]byte, error) {
-	c.idle.Store(true)
+// wait returns when there is a byte of the next request.
+func (c *conn) wait(timeout time.Duration) error {
+	c.mend()
+	if c.in.Buffered() > 0 {
+		return nil
+	}
 	if c.s.stopping.Load() {
 		timeout = c.grace()
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(timeout))
+	c.nc.LimitRead(timeout)
 	err := c.in.Wait()
-	if errors.Is(err, os.ErrDeadlineExceeded) && c.s.stopping.Load() {
+	if err != nil && c.nc.ReadBroken() && !c.isAborted() {
 		// endIdle may have come after a request did: that one is still served.
-		_ = c.nc.SetReadDeadline(time.Now().Add(c.grace()))
+		c.nc.MendRead()
+		c.nc.LimitRead(c.grace())
 		err = c.in.Wait()
 	}
-	c.idle.Store(false)
-	if err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil, io.EOF // nothing was begun: nothing is lost
-		}
-		return nil, err
+	return err
+}
+
+// mend undoes what has ended the last request's reads and writes: its
+// cancellation, say, when its answer was through already.
+func (c *conn) mend() {
+	if c.nc.ReadBroken() {
+		c.nc.MendRead()
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(c.s.o.HeadTimeout))
+	if c.nc.WriteBroken() {
+		c.nc.MendWrite()
+	}
+}
+
+// begin takes a stream for the next request.
+func (c *conn) begin() {
+	st := c.s.stream(c)
+	c.stream = st
+	c.mu.Lock()
+	c.current = st
+	c.mu.Unlock()
+	c.mend() // endIdle's: there is a request after all
+}
+
+// readHead reads the head of which the first byte is there.
+func (c *conn) readHead() ([]byte, error) {
+	c.nc.LimitReadUntil(time.Now().Add(c.s.o.HeadTimeout))
 	return c.in.ReadHead(http1.MaxHeadBytes)
+}
+
+// finish gives the stream back, unless a goroutine still has it: a hedge that
+// has lost, say, and still reads the request.
+func (c *conn) finish() {
+	st := c.stream
+	c.stream = nil
+	c.mu.Lock()
+	c.current = nil
+	c.mu.Unlock()
+	if !c.s.keep(st) {
+		c.in.Detach()
+	}
+}
+
+func (c *conn) currentStream() *stream {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.current
 }
 
 // grace is how long a connection that waits for a request still may when the
@@ -132,21 +143,26 @@ func (c *conn) grace() time.Duration {
 	return 5 * time.Millisecond
 }
 
-// endIdle ends a connection that waits for a request. One that has just got
-// its first byte sets its own time limit after this.
+// endIdle ends a connection that waits for a request.
 func (c *conn) endIdle() {
-	if c.idle.Load() {
-		_ = c.nc.SetReadDeadline(past)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current == nil {
+		c.nc.BreakRead()
 	}
 }
 
 // abort ends a connection in the middle of things.
 func (c *conn) abort() {
-	c.aborted.Store(true)
-	_ = c.nc.SetDeadline(past)
+	c.mu.Lock()
+	c.aborted = true
+	st := c.current
+	c.mu.Unlock()
+	c.nc.BreakRead()
+	c.nc.BreakWrite()
 	_ = c.nc.Close()
-	if x := c.current.Load(); x != nil {
-		x.Cancel(errAborted)
+	if st != nil {
+		st.x.Cancel(errAborted)
 	}
 }
 
@@ -169,7 +185,7 @@ func (c *conn) headFailed(err error) {
 	case errors.Is(err, http1.ErrHeadTooLarge):
 		reject.Status, reject.Reason = http.StatusRequestHeaderFieldsTooLarge, middleware.ReasonHeadTooLarge
 		c.s.o.Metrics.malformed.WithLabelValues(c.s.o.Listener, string(reject.Reason)).Inc()
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded) && !c.nc.ReadBroken():
 		reject.Status, reject.Reason = http.StatusRequestTimeout, middleware.ReasonHeadTimeout
 		c.s.o.Metrics.malformed.WithLabelValues(c.s.o.Listener, string(reject.Reason)).Inc()
 	default:
@@ -185,23 +201,26 @@ func (c *conn) headFailed(err error) {
 
 // refuse answers a connection that is one too many.
 func (c *conn) refuse() {
-	x := middleware.NewExchange(c)
+	st := c.s.stream(c)
+	x := st.x
 	x.Fail(&middleware.Reject{Status: http.StatusServiceUnavailable, Reason: middleware.ReasonOverload, Message: "too many connections"})
 	answer, _, _ := http1.AppendResponse(nil, x.Response, http1.ResponseOptions{Close: true})
 	body, err := io.ReadAll(x.Response.Body)
 	if err == nil {
 		// It fits into the socket's buffer: this does not hold the others up.
-		_ = c.nc.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+		c.nc.LimitWrite(10 * time.Millisecond)
 		_, _ = c.nc.Write(append(answer, body...))
 	}
 	x.End(nil)
+	c.s.keep(st)
 	_ = c.nc.Close()
 }
 
 // writeLocal sends a local reply, outside of any exchange's course.
 func (c *conn) writeLocal(r *middleware.Response) {
 	head, chunked, _ := http1.AppendResponse(nil, r, http1.ResponseOptions{Close: true})
-	_, _, _ = http1.CopyBody(c, r.Body, head, chunked, &r.Trailer)
+	c.nc.LimitWrite(c.s.o.BodyIdle)
+	_, _, _ = http1.CopyBody(c.nc, r.Body, head, chunked, &r.Trailer)
 }
 
 // linger closes the connection so that the client still gets the response: a
@@ -209,10 +228,11 @@ func (c *conn) writeLocal(r *middleware.Response) {
 // (RFC 9112, section 9.6). It waits for the client to close, as long as bytes
 // come, and for this long without one.
 func (c *conn) linger(quiet time.Duration) {
-	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+	if c.nc.CloseWrite() == nil {
+		c.nc.MendRead()
+		c.nc.LimitRead(quiet)
 		scratch := make([]byte, 16<<10)
-		for end := time.Now().Add(lingerMost); time.Now().Before(end); {
-			_ = c.nc.SetReadDeadline(time.Now().Add(quiet))
+		for end := time.Now().Add(lingerMost); time.Now().Before(end) && !c.isAborted(); {
 			if _, err := c.nc.Read(scratch); err != nil {
 				break
 			}
@@ -221,47 +241,14 @@ func (c *conn) linger(quiet time.Duration) {
 	_ = c.nc.Close()
 }
 
+func (c *conn) isAborted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.aborted
+}
+
 const (
 	lingerTime = time.Second            // without a byte, from a client that is still sending
 	lingerDone = 100 * time.Millisecond // from one that has sent everything
 	lingerMost = 10 * time.Second       // in all
 )
-
-// Write sends a piece of the response. No piece may take longer than the limit
-// for idle bodies.
-func (c *conn) Write(p []byte) (int, error) {
-	d := c.s.o.BodyIdle
-	if c.stream != nil && c.stream.x.Idle() > 0 {
-		d = min(d, c.stream.x.Idle())
-	}
-	_ = c.nc.SetWriteDeadline(time.Now().Add(d))
-	if c.interrupted.Load() && c.headSent.Load() {
-		_ = c.nc.SetWriteDeadline(past)
-	}
-	return c.nc.Write(p)
-}
-
-// Interrupt is middleware.Wire's.
-func (c *conn) Interrupt(_ *middleware.Exchange, _ error) {
-	c.interrupted.Store(true)
-	_ = c.nc.SetReadDeadline(past)
-	if c.headSent.Load() {
-		_ = c.nc.SetWriteDeadline(past)
-	}
-}
-
-// Rematch is middleware.Wire's.
-func (c *conn) Rematch(x *middleware.Exchange) (*middleware.Target, error) {
-	return c.s.o.Dispatcher.Match(x), nil
-}
-
-// Inform is middleware.Wire's.
-func (c *conn) Inform(status int, h *middleware.Header) error {
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	if c.headSent.Load() || c.stream.x.Request.Proto == middleware.HTTP10 {
-		return nil
-	}
-	_, err := c.Write(http1.AppendInterim(nil, status, h))
-	return err
-}

@@ -26,19 +26,20 @@ func (c *conn) serveRequest(head []byte) bool {
 	}
 	x.Start = time.Now()
 	x.Request.Peer.Addr = c.peer
-	st.body.begin(framing, x)
+	st.body.begin(framing)
 	c.prepare(x)
 	c.watch.arm(st)
 	x.SetTarget(c.match(x))
 	send := x.Serve(x.Chain())
 	// From here on a cancellation also stops what is being written.
-	c.headSent.Store(true)
+	st.headSent.Store(true)
 	if cause := x.Cause(); cause != nil {
 		if send && !x.Local() { // it came in between
 			send = x.Fail(cause)
 		}
-		c.interrupted.Store(false) // it has done its work: the answer can be sent
+		c.nc.MendWrite() // it has done its work: the answer can be sent
 	}
+	st.limitWrite()
 	if !send {
 		c.end(x, middleware.ErrClientGone)
 		return false
@@ -96,12 +97,13 @@ func (c *conn) respond(x *middleware.Exchange, framing http1.Framing) bool {
 	}
 	closing := framing.Close || c.s.draining.Load() || c.stream.unwanted(x)
 	old := x.Request.Proto == middleware.HTTP10
-	c.writing.Lock()
+	st := c.stream
+	st.writing.Lock() // an interim response that is being sent comes first
 	var chunked bool
-	c.out, chunked, closing = http1.AppendResponse(c.out[:0], r, http1.ResponseOptions{Method: x.Request.Method, Close: closing, Old: old})
-	c.writing.Unlock()
+	st.out, chunked, closing = http1.AppendResponse(st.out[:0], r, http1.ResponseOptions{Method: x.Request.Method, Close: closing, Old: old})
+	st.writing.Unlock()
 
-	err := c.writeBody(x, chunked, r.ContentLength)
+	err := c.writeBody(x, st.out, chunked, r.ContentLength)
 	if err != nil {
 		x.SetReason(reasonOf(err))
 		c.end(x, err)
@@ -128,11 +130,11 @@ func (st *stream) unwanted(x *middleware.Exchange) bool {
 	return x.Response.Status >= http.StatusBadRequest && !st.body.complete()
 }
 
-// writeBody sends head (in c.out) and body.
-func (c *conn) writeBody(x *middleware.Exchange, chunked bool, length int64) error {
+// writeBody sends head and body.
+func (c *conn) writeBody(x *middleware.Exchange, head []byte, chunked bool, length int64) error {
 	r := x.Response
 	if http1.NoBody(r.Status, x.Request.Method) {
-		if _, err := c.Write(c.out); err != nil {
+		if _, err := c.nc.Write(head); err != nil {
 			return gone(x, err)
 		}
 		return nil
@@ -141,7 +143,7 @@ func (c *conn) writeBody(x *middleware.Exchange, chunked bool, length int64) err
 	if r.Body == nil {
 		src = http.NoBody
 	}
-	n, readErr, writeErr := http1.CopyBody(c, src, c.out, chunked, &r.Trailer)
+	n, readErr, writeErr := http1.CopyBody(c.nc, src, head, chunked, &r.Trailer)
 	switch {
 	case writeErr != nil:
 		return gone(x, writeErr)
@@ -187,9 +189,7 @@ func reasonOf(err error) middleware.Reason {
 // reset ends a connection whose response broke off, in a way that no client
 // takes for its end.
 func (c *conn) reset() {
-	if l, ok := c.nc.(interface{ SetLinger(int) error }); ok {
-		_ = l.SetLinger(0)
-	}
+	_ = c.nc.SetLinger(0)
 	_ = c.nc.Close()
 }
 
@@ -210,9 +210,12 @@ func (c *conn) upgrade(x *middleware.Exchange) {
 	x.LiftLimits()
 	c.watch.disarm()
 	head, _, _ := http1.AppendResponse(nil, r, http1.ResponseOptions{Method: x.Request.Method})
-	_ = c.nc.SetDeadline(time.Time{})
-	if c.aborted.Load() {
-		_ = c.nc.SetDeadline(past)
+	c.nc.MendRead() // the watcher's
+	c.nc.LimitRead(0)
+	c.nc.LimitWrite(0)
+	if c.isAborted() {
+		c.nc.BreakRead()
+		c.nc.BreakWrite()
 	}
 	if _, err := c.nc.Write(head); err != nil {
 		c.end(x, gone(x, err))
@@ -232,14 +235,13 @@ func (c *conn) upgrade(x *middleware.Exchange) {
 		}
 	}()
 	_, err := io.Copy(c.nc, bodyOf(r))
-	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && err == nil {
-		_ = half.CloseWrite()
+	if err == nil && c.nc.CloseWrite() == nil {
 		select { // the other way may have something left to say
 		case <-done:
 		case <-time.After(lingerMost):
 		}
 	}
-	_ = c.nc.SetDeadline(past)
+	c.nc.BreakRead()
 	x.Cancel(errPipeEnded)
 	<-done
 	c.end(x, nil)

@@ -57,6 +57,7 @@ type Server struct {
 	o        Options
 	draining atomic.Bool
 	stopping atomic.Bool
+	streams  sync.Pool // of *stream
 
 	mu    sync.Mutex
 	ln    net.Listener

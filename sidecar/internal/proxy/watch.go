@@ -2,84 +2,124 @@ package proxy
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
 )
 
-// watchAfter is how long a request has to be under way before its client is
-// watched: what is answered sooner costs nothing.
-const watchAfter = 20 * time.Millisecond
+// How long a request has to be under way before its client is watched: what is
+// answered sooner costs nothing. On a connection with one request after the
+// other the time grows, so that looking costs little there too.
+const (
+	watchAfter  = 20 * time.Millisecond
+	watchAtMost = 320 * time.Millisecond
+)
 
 // watcher notices that the client goes away while its request is being served,
 // so that the work for it can end. It looks at the connection without taking
 // bytes; when the next request is there already, it sees no further.
+//
+// Its timer is not set for each request: once set, it fires in its own time and
+// looks whether the request is still the same as the last time.
 type watcher struct {
 	c *conn
 
-	mu    sync.Mutex
+	request atomic.Uint64 // counts arm
+	state   atomic.Uint32 // watchOff ...
+	ticking atomic.Bool   // the timer is set, or its function runs
+
+	mu    sync.Mutex // guards what follows
 	timer *time.Timer
-	of    *stream // the request that is watched; nil while there is none
-	done  chan struct{}
+	seen  uint64 // request at the last tick
+	every time.Duration
+	done  chan struct{} // of the look that is running
 }
 
-func (w *watcher) arm(st *stream) {
-	if w.c.raw == nil {
-		return
+const (
+	watchOff     uint32 = iota // no request, or not to be watched
+	watchOn                    // a request is under way
+	watchLooking               // and the watcher reads the connection
+)
+
+func (w *watcher) arm(*stream) {
+	w.request.Add(1)
+	w.state.Store(watchOn)
+	if !w.ticking.Load() && w.ticking.CompareAndSwap(false, true) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.every = watchAfter
+		w.set()
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.of = st
+}
+
+func (w *watcher) set() {
 	if w.timer == nil {
-		w.timer = time.AfterFunc(watchAfter, w.look)
+		w.timer = time.AfterFunc(w.every, w.tick)
 	} else {
-		w.timer.Reset(watchAfter)
+		w.timer.Reset(w.every)
 	}
 }
 
-// look runs on a goroutine of its own, for as long as the request takes.
-func (w *watcher) look() {
+// tick runs on a goroutine of its own; when it looks, for as long as the
+// request takes.
+func (w *watcher) tick() {
 	w.mu.Lock()
-	st := w.of
-	if st == nil || w.done != nil {
+	if w.state.Load() != watchOn {
+		w.ticking.Store(false)
+		// A request that has come just now has seen the timer ticking.
+		if w.state.Load() == watchOn && w.ticking.CompareAndSwap(false, true) {
+			w.set()
+		}
 		w.mu.Unlock()
 		return
 	}
-	if !st.body.complete() { // who reads the body sees the client go
-		w.timer.Reset(watchAfter)
+	if request := w.request.Load(); request != w.seen { // another one than the last time
+		if w.seen != 0 && request > w.seen+1 {
+			w.every = min(2*w.every, watchAtMost)
+		}
+		w.seen = request
+		w.set()
+		w.mu.Unlock()
+		return
+	}
+	w.look()
+}
+
+// look reads the connection's end. w.mu is held; look gives it back.
+func (w *watcher) look() {
+	st := w.c.currentStream()
+	if st == nil || !st.body.complete() { // who reads the body sees the client go
+		w.set()
+		w.mu.Unlock()
+		return
+	}
+	if !w.state.CompareAndSwap(watchOn, watchLooking) {
+		w.set()
 		w.mu.Unlock()
 		return
 	}
 	done := make(chan struct{})
 	w.done = done
-	_ = w.c.nc.SetReadDeadline(time.Time{})
 	w.mu.Unlock()
-	gone := w.c.peekEOF()
-	if gone {
+	if w.c.nc.AwaitEnd() {
 		st.x.Cancel(middleware.ErrClientGone)
 	}
+	w.mu.Lock()
+	w.ticking.Store(false)
+	w.mu.Unlock()
 	close(done)
 }
 
 // disarm ends the watch; the connection can be read again.
 func (w *watcher) disarm() {
-	if w.c.raw == nil {
+	if w.state.CompareAndSwap(watchOn, watchOff) || w.state.Load() == watchOff {
 		return
 	}
 	w.mu.Lock()
-	if w.of == nil {
-		w.mu.Unlock()
-		return
-	}
-	w.of = nil
-	w.timer.Stop()
 	done := w.done
-	w.done = nil
-	if done != nil {
-		_ = w.c.nc.SetReadDeadline(past)
-	}
 	w.mu.Unlock()
-	if done != nil {
-		<-done
-	}
+	w.c.nc.BreakRead()
+	<-done
+	w.state.Store(watchOff)
 }

@@ -41,19 +41,13 @@ func connectTimeout(c Config) time.Duration {
 	return DefaultConnectTimeout
 }
 
-// get is a connection: an unused one that is alive, unless fresh is asked for,
-// or a new one.
+// get is a connection: an unused one, unless fresh is asked for, or a new one.
 func (h *host) get(a *middleware.Attempt, fresh bool) (*clientConn, error) {
-	for !fresh {
-		c := h.pop()
-		if c == nil {
-			break
-		}
-		if c.alive() {
-			c.reused = true
+	if !fresh {
+		if c := h.pop(); c != nil {
+			c.reused = true // roundTrip looks whether it can still be used
 			return c, nil
 		}
-		_ = c.nc.Close()
 	}
 	nc, err := h.dial(a)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/middleware"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/http1"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/netio"
 )
 
 // HeaderUnsent is the response field by which an inbound sidecar tells the
@@ -18,7 +19,7 @@ const HeaderUnsent = "x-outrigger-unsent"
 // Try sends the request to the host and reads the head of its response
 // (middleware.TryHandler).
 func (h *host) Try(a *middleware.Attempt) error {
-	for fresh := false; ; fresh = true {
+	for fresh := false; ; {
 		c, err := h.get(a, fresh)
 		if err != nil {
 			return h.connectFailed(err)
@@ -28,8 +29,15 @@ func (h *host) Try(a *middleware.Attempt) error {
 			return err
 		}
 		err = c.roundTrip(a)
-		if err == nil || fresh || !c.closedBeforeUse(a) {
+		switch {
+		case err == nil:
+			return nil
+		case err == netio.ErrStale: // nothing was sent
+			a.MarkUnsent()
+		case fresh || !c.closedBeforeUse(a):
 			return err
+		default:
+			fresh = true
 		}
 		a.Unbind()
 		c.Finish()
@@ -67,14 +75,33 @@ func (c *clientConn) closedBeforeUse(a *middleware.Attempt) bool {
 		r.Safe() && r.Body.None()
 }
 
-// roundTrip sends the request and reads the response's head.
+// roundTrip sends the request and reads the response's head. It returns
+// netio.ErrStale, with nothing sent, when the connection cannot take a request.
 func (c *clientConn) roundTrip(a *middleware.Attempt) error {
 	c.attempt = a
 	r := &a.Exchange().Request
-	a.MarkSent()
+	c.nc.LimitRead(0) // until the head: deadlines are the exchange's
 	c.out = http1.AppendRequest(c.out[:0], r)
-	if r.Body.None() {
-		if _, err := c.nc.Write(c.out); err != nil {
+	whole := r.Body.None()
+	if !whole {
+		if c.reused && !c.nc.Alive() {
+			return netio.ErrStale
+		}
+		var err error
+		if whole, err = c.appendBody(a); err != nil {
+			return err
+		}
+	}
+	a.MarkSent()
+	if whole {
+		c.nc.LimitWrite(bodyIdle(a.Exchange()))
+		switch _, err := c.conn.RoundTrip(c.out, c.reused); {
+		case err == netio.ErrStale && r.Body.None():
+			return err
+		case err == netio.ErrStale: // since we looked; the body cannot be read again
+			a.MarkUnsent()
+			return c.broken(err)
+		case err != nil:
 			return c.broken(err)
 		}
 	} else {

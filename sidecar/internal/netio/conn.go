@@ -1,0 +1,353 @@
+package netio
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Memory is where ReadLazy puts what it reads. It is asked for a buffer when
+// there may be something to read, and gives it back to wherever it came from
+// when there is not.
+type Memory interface {
+	Take() []byte // not empty
+	Give()        // the buffer that Take gave is not needed
+}
+
+// Conn is a connection. What is no TCP connection of the net package (one with
+// TLS, a pipe in a test) works as well, by the methods of net.Conn.
+type Conn struct {
+	net.Conn
+	raw syscall.RawConn // nil: only net.Conn's own methods are used
+
+	in  side
+	out side
+
+	// Of the call that is running, for the callbacks; the reader's and the
+	// writer's own.
+	readInto  []byte
+	lazy      Memory
+	request   []byte // RoundTrip's, until it is written
+	look      bool   // RoundTrip's
+	readN     int
+	readErr   error
+	writeFrom []byte
+	writeErr  error
+
+	onRead, onReadNow, onPeek, onExchange, onWrite func(fd uintptr) bool // made once
+}
+
+// New makes a Conn of a connection.
+func New(nc net.Conn) *Conn {
+	if c, ok := nc.(*Conn); ok {
+		return c
+	}
+	c := &Conn{Conn: nc}
+	c.in.set, c.out.set = nc.SetReadDeadline, nc.SetWriteDeadline
+	if t, ok := nc.(*net.TCPConn); ok && rawCalls {
+		c.raw, _ = t.SyscallConn()
+		c.onRead, c.onReadNow, c.onPeek = c.readable, c.readableNow, c.peek
+		c.onExchange, c.onWrite = c.exchange, c.writable
+	}
+	return c
+}
+
+// ErrStale says that a connection cannot take a request: the other side has
+// closed it, or has sent what nobody asked for.
+var ErrStale = errors.New("connection was closed, or spoke, while it was unused")
+
+// SetDeadline is net.Conn's, for code that knows no other limits. It is not to
+// be called beside a read or a write: BreakRead and BreakWrite are for that.
+func (c *Conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.in.setUntil(t), c.out.setUntil(t))
+}
+
+// SetReadDeadline is SetDeadline for reads alone.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.in.setUntil(t) }
+
+// SetWriteDeadline is SetDeadline for writes alone.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.out.setUntil(t) }
+
+// LimitRead limits every following read: none waits longer than d for its
+// first byte. Zero is no limit.
+func (c *Conn) LimitRead(d time.Duration) { c.in.each, c.in.until = d, time.Time{} }
+
+// LimitReadUntil has the following reads end at t.
+func (c *Conn) LimitReadUntil(t time.Time) { c.in.each, c.in.until = 0, t }
+
+// LimitWrite limits every following write: none waits longer than d for the
+// other side to take something. Zero is no limit.
+func (c *Conn) LimitWrite(d time.Duration) { c.out.each, c.out.until = d, time.Time{} }
+
+// BreakRead ends a read that waits, and all that follow until MendRead, with
+// os.ErrDeadlineExceeded. It may be called from any goroutine.
+func (c *Conn) BreakRead() { c.in.interrupt() }
+
+// BreakWrite is BreakRead for writes.
+func (c *Conn) BreakWrite() { c.out.interrupt() }
+
+// MendRead takes BreakRead back.
+func (c *Conn) MendRead() { c.in.broken.Store(false) }
+
+// MendWrite takes BreakWrite back.
+func (c *Conn) MendWrite() { c.out.broken.Store(false) }
+
+// ReadBroken reports whether BreakRead is in force.
+func (c *Conn) ReadBroken() bool { return c.in.broken.Load() }
+
+// WriteBroken reports whether BreakWrite is in force.
+func (c *Conn) WriteBroken() bool { return c.out.broken.Load() }
+
+// CloseWrite closes the way out; the way in stays.
+func (c *Conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// SetLinger is net.TCPConn's: with 0, Close resets the connection.
+func (c *Conn) SetLinger(seconds int) error {
+	if t, ok := c.Conn.(*net.TCPConn); ok {
+		return t.SetLinger(seconds)
+	}
+	return errors.ErrUnsupported
+}
+
+// Raw is the socket, nil where there is none.
+func (c *Conn) Raw() syscall.RawConn { return c.raw }
+
+// Read is io.Reader's, within the limit.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if c.raw == nil {
+		return c.plainRead(p)
+	}
+	c.readInto = p
+	n, err := c.read(c.onRead)
+	c.readInto = nil
+	return n, err
+}
+
+// ReadLazy is Read into a buffer that is only taken while there may be
+// something to read: a connection that waits holds none. Where it returns
+// bytes, or an error after having waited, the buffer is taken.
+func (c *Conn) ReadLazy(m Memory) (int, error) {
+	if c.raw == nil {
+		return c.plainRead(m.Take())
+	}
+	c.lazy = m
+	n, err := c.read(c.onRead)
+	c.lazy, c.readInto = nil, nil
+	return n, err
+}
+
+// ReadNow reads what is there, without waiting: 0 and no error where there is
+// nothing yet. What is no socket always has nothing.
+func (c *Conn) ReadNow(p []byte) (int, error) {
+	if c.raw == nil || len(p) == 0 {
+		return 0, nil
+	}
+	c.readInto, c.readN, c.readErr = p, 0, nil
+	err := c.raw.Read(c.onReadNow)
+	c.readInto = nil
+	if err != nil {
+		return 0, nil // closed, or its time is over: a Read says so
+	}
+	return c.readN, c.readErr
+}
+
+func (c *Conn) readableNow(fd uintptr) bool {
+	n, err := recv(fd, c.readInto)
+	if err != syscall.EAGAIN {
+		c.readN, c.readErr = result(n, err)
+	}
+	return true
+}
+
+// RoundTrip writes request, and reads the first bytes of what comes back as
+// ReadLazy does. With look it first makes sure that nothing has come since the
+// connection was used last, and returns ErrStale otherwise: then nothing was
+// sent. wrote is false unless the whole request went out; the error is then the
+// write's.
+func (c *Conn) RoundTrip(request []byte, look bool, m Memory) (n int, wrote bool, err error) {
+	if c.raw == nil {
+		if _, err := c.Write(request); err != nil {
+			return 0, false, err
+		}
+		n, err = c.ReadLazy(m)
+		return n, true, err
+	}
+	// The poller is told to watch before the request is written: so the
+	// response is waited for without asking for it once in vain.
+	c.request, c.look, c.lazy, c.writeErr = request, look, m, nil
+	n, err = c.read(c.onExchange)
+	left := c.request
+	c.request, c.lazy, c.readInto = nil, nil, nil
+	switch {
+	case err != nil || len(left) == 0:
+		return n, len(left) == 0, err
+	case c.writeErr != nil:
+		return 0, false, c.writeErr
+	}
+	if _, err := c.Write(left); err != nil { // the socket's buffer was full
+		return 0, false, err
+	}
+	n, err = c.ReadLazy(m)
+	return n, true, err
+}
+
+// AwaitEnd waits until the other side has closed the connection, and returns
+// true then. It returns false when there is something to read instead, which it
+// leaves, and when the wait was broken. It counts as a read.
+func (c *Conn) AwaitEnd() bool {
+	if c.raw == nil {
+		return false
+	}
+	c.LimitRead(0)
+	_, err := c.read(c.onPeek)
+	return err == io.EOF || errors.Is(err, syscall.ECONNRESET)
+}
+
+func (c *Conn) peek(fd uintptr) bool {
+	n, err := glance(fd)
+	if err == syscall.EAGAIN {
+		c.in.wait()
+		return false
+	}
+	c.readN, c.readErr = result(n, err)
+	return true
+}
+
+// Alive reports whether an unused connection is as it was left: neither closed
+// by the other side nor with bytes to read.
+func (c *Conn) Alive() bool {
+	if c.raw == nil {
+		return true
+	}
+	ok := false
+	err := c.raw.Control(func(fd uintptr) { ok = still(fd) })
+	return err == nil && ok
+}
+
+func (c *Conn) read(f func(fd uintptr) bool) (int, error) {
+	c.in.begin()
+	c.readN, c.readErr = 0, nil
+	for {
+		err := c.raw.Read(f)
+		if err == nil {
+			return c.readN, c.readErr
+		}
+		if !c.in.early(err) {
+			return 0, err
+		}
+	}
+}
+
+// readable is called by the poller's wait: first at once, then when there is
+// something.
+func (c *Conn) readable(fd uintptr) bool {
+	if c.lazy != nil && c.readInto == nil {
+		c.readInto = c.lazy.Take()
+	}
+	n, err := recv(fd, c.readInto)
+	if err == syscall.EAGAIN {
+		if c.lazy != nil {
+			c.readInto = nil
+			c.lazy.Give()
+		}
+		c.in.wait()
+		return false
+	}
+	c.readN, c.readErr = result(n, err)
+	return true
+}
+
+// exchange is readable, but first sends the request.
+func (c *Conn) exchange(fd uintptr) bool {
+	if len(c.request) == 0 {
+		return c.readable(fd)
+	}
+	if c.look && !still(fd) {
+		c.readErr = ErrStale
+		return true
+	}
+	n, err := send(fd, c.request)
+	if err == 0 {
+		c.request = c.request[n:]
+	} else if err != syscall.EAGAIN {
+		c.writeErr = os.NewSyscallError("write", err)
+	}
+	if len(c.request) > 0 {
+		return true // RoundTrip goes on with the rest
+	}
+	c.in.wait()
+	return false
+}
+
+func result(n int, err syscall.Errno) (int, error) {
+	switch {
+	case err != 0:
+		return 0, os.NewSyscallError("read", err)
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// plainRead is for connections that are no sockets.
+func (c *Conn) plainRead(p []byte) (int, error) {
+	c.in.exact()
+	return c.Conn.Read(p)
+}
+
+// Write is io.Writer's, within the limit.
+func (c *Conn) Write(p []byte) (int, error) {
+	if c.raw == nil {
+		c.out.exact()
+		return c.Conn.Write(p)
+	}
+	c.out.begin()
+	c.writeFrom, c.writeErr = p, nil
+	for len(c.writeFrom) > 0 {
+		err := c.raw.Write(c.onWrite)
+		if err == nil {
+			err = c.writeErr
+		}
+		if err != nil && !c.out.early(err) {
+			n := len(p) - len(c.writeFrom)
+			c.writeFrom = nil
+			return n, err
+		}
+	}
+	c.writeFrom = nil
+	return len(p), nil
+}
+
+func (c *Conn) writable(fd uintptr) bool {
+	for len(c.writeFrom) > 0 {
+		n, err := send(fd, c.writeFrom)
+		switch err {
+		case 0:
+			c.writeFrom = c.writeFrom[n:]
+		case syscall.EAGAIN:
+			c.out.wait()
+			return false
+		default:
+			c.writeErr = os.NewSyscallError("write", err)
+			return true
+		}
+	}
+	return true
+}
+
+// still reports whether there is nothing to read, not even the end.
+func still(fd uintptr) bool {
+	_, err := glance(fd)
+	return err == syscall.EAGAIN
+}
