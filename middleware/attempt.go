@@ -4,6 +4,8 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
+
+	"github.com/outrigger-mesh/outrigger/internal/balance/ewma"
 )
 
 // Stats counts what goes on at an endpoint. It lives as long as the endpoint's
@@ -12,6 +14,7 @@ type Stats struct {
 	Active   atomic.Int64  // attempts that run, until the end of their response's body
 	Attempts atomic.Uint64 // ever
 	Failures atomic.Uint64 // ever: no response head, or a broken body
+	Latency  ewma.Peak     // until the response head, while a balancer goes by it
 }
 
 // Endpoint is one place that a request can be sent to. It does not change; a
@@ -223,7 +226,24 @@ func (a *Attempt) run(h TryHandler) {
 		a.err = a.cause
 	}
 	a.deadline = time.Time{} // it was for the head
+	err = a.err              // from here on finish may set it, on another goroutine
 	x.mu.Unlock()
+	if l := &a.Endpoint.Stats.Latency; l.Tracked() {
+		a.observe(l, err)
+	}
+}
+
+// observe tells how long the head took. A status that says that the endpoint
+// could not serve counts as a failure, and so does what the attempt stage
+// refuses; an attempt that was given up has shown that its head takes longer.
+func (a *Attempt) observe(l *ewma.Peak, err error) {
+	now := time.Now()
+	took := now.Sub(a.Start)
+	if err != nil && !failure(err) {
+		l.ObserveAtLeast(now, took)
+		return
+	}
+	l.Observe(now, took, err != nil || a.Response.Status >= 502 && a.Response.Status <= 504)
 }
 
 // failure reports whether an attempt that ended with err speaks against its

@@ -81,6 +81,14 @@ func (b *Body) Read() int64 {
 	return b.total
 }
 
+// AddRead counts bytes that came from the client behind the request: after a
+// 101, say. Engines call it.
+func (b *Body) AddRead(n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.total += n
+}
+
 // Err is what the client's stream ended with: nil while it goes on, io.EOF
 // when it is complete.
 func (b *Body) Err() error {

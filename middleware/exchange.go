@@ -79,6 +79,7 @@ type Exchange struct {
 	attempts  []*Attempt
 	pool      []*Attempt
 	idle      time.Duration
+	sent      int64
 	holds     atomic.Int32 // goroutines that still use this exchange
 
 	mu       sync.Mutex // guards what follows, and the attempts' state
@@ -122,7 +123,7 @@ func (x *Exchange) Reset() bool {
 	x.trace = Trace{}
 	x.done = x.done[:0]
 	x.attempts = x.attempts[:0]
-	x.idle = 0
+	x.idle, x.sent = 0, 0
 	x.slots.reset()
 	return true
 }
@@ -268,6 +269,14 @@ func (x *Exchange) Err() error {
 	defer x.mu.Unlock()
 	return x.err
 }
+
+// AddSent counts bytes of the response's body that went to the client. Engines
+// call it.
+func (x *Exchange) AddSent(n int64) { x.sent += n }
+
+// Sent is how many bytes of the response's body went to the client, without
+// framing; after a 101, how many of what came from the endpoint. It is for Done.
+func (x *Exchange) Sent() int64 { return x.sent }
 
 // Attempts is what was tried, in order; valid until Done has returned.
 func (x *Exchange) Attempts() []*Attempt { return x.attempts }

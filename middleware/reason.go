@@ -28,6 +28,7 @@ const (
 	ReasonClientBody      Reason = "client_body"       // the client's body is malformed or broke off
 	ReasonUpgradeRefused  Reason = "upgrade_refused"   // that protocol is not forwarded
 	ReasonMethodRefused   Reason = "method_refused"    // that method is not forwarded
+	ReasonLastHop         Reason = "last_hop"          // Max-Forwards is 0: the request goes no further
 	ReasonDraining        Reason = "draining"          // this proxy is going away
 	ReasonOverload        Reason = "overload"          // a limit of this proxy is reached
 	ReasonLoop            Reason = "loop"              // the request has come through here before

@@ -1,14 +1,18 @@
 // Package balance chooses endpoints. A Balancer is built once for a snapshot of
 // endpoints and not changed; what it counts lives on the endpoints
-// (middleware.Stats), so that it survives the snapshot.
+// (middleware.Stats), so that it survives the snapshot. Pick takes no lock that
+// belongs to the package, allocates nothing, and does not get slower with the
+// number of endpoints.
+//
+// A choice has two steps. The first one takes a priority, by the health of the
+// endpoints that each has; the second one takes an endpoint of that priority,
+// by the policy. Where the exchange has tried that endpoint, another one of the
+// priority is taken, then one of the priorities that follow, and only in the
+// end one for the second time.
 package balance
 
 import (
 	"errors"
-	"math/rand/v2"
-	"slices"
-	"sort"
-	"sync/atomic"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
 )
@@ -18,132 +22,130 @@ var ErrNoEndpoint = errors.New("no endpoint")
 
 // Balancer picks the endpoint of an attempt. It prefers one that the exchange
 // has not tried yet. It returns ErrNoEndpoint where there is none at all. It is
-// called by many goroutines at once.
+// called by many goroutines at once. A nil attempt, or one without an exchange,
+// is one of which nothing is known.
 type Balancer interface {
 	Pick(a *middleware.Attempt) (*middleware.Endpoint, error)
 }
 
-// RoundRobin takes the endpoints of the lowest priority that has any in turn,
-// each as often as its weight says. Draining endpoints are left out. When all of
-// a priority were tried by the exchange, it goes on with the next one, and in
-// the end takes one for the second time.
+// RoundRobin is New with the defaults, where all endpoints are healthy.
 func RoundRobin(endpoints []*middleware.Endpoint) Balancer {
-	byPriority := map[uint32][]*middleware.Endpoint{}
-	for _, e := range endpoints {
-		if !e.Draining {
-			byPriority[e.Priority] = append(byPriority[e.Priority], e)
-		}
+	candidates := make([]Candidate, len(endpoints))
+	for i, e := range endpoints {
+		candidates[i] = Candidate{Endpoint: e, Healthy: true}
 	}
-	var order []uint32
-	for p := range byPriority {
-		order = append(order, p)
-	}
-	slices.Sort(order)
-	b := &roundRobin{}
-	for _, p := range order {
-		b.levels = append(b.levels, newLevel(byPriority[p]))
+	b, err := New(Defaults(), candidates, Options{})
+	if err != nil {
+		panic("balance: the defaults are refused: " + err.Error())
 	}
 	return b
 }
 
-type roundRobin struct{ levels []*level }
+// balancer is every policy's Balancer: levels, with a picker each.
+type balancer struct {
+	levels []level
+	spills bool  // more than the first level has a share
+	hash   *Hash // nil but for PolicyConsistentHash
+	bits   func() uint64
+	none   error
+}
 
 // Pick is Balancer's.
-func (b *roundRobin) Pick(a *middleware.Attempt) (*middleware.Endpoint, error) {
-	if len(b.levels) == 0 {
-		return nil, ErrNoEndpoint
-	}
+func (b *balancer) Pick(a *middleware.Attempt) (*middleware.Endpoint, error) {
+	var x *middleware.Exchange
 	var tried []*middleware.Attempt
-	if a != nil && a.Number > 0 {
-		tried = a.Exchange().Attempts()
+	if a != nil {
+		if x = a.Exchange(); x != nil && a.Number > 0 {
+			tried = x.Attempts()
+		}
 	}
-	for _, l := range b.levels {
-		if e := l.next(tried); e != nil {
+	var r uint64
+	if b.spills || b.hash != nil {
+		r = b.random(x)
+	}
+	first := 0
+	if b.spills {
+		first = b.level(r)
+	}
+	if first < len(b.levels) {
+		if e := b.levels[first].pick(r, tried); e != nil {
 			return e, nil
 		}
 	}
-	return b.levels[0].next(nil), nil
-}
-
-// maxTurns bounds the list of turns of a level: above it, weights are kept to
-// by chance instead.
-const maxTurns = 4096
-
-// level is the endpoints of one priority.
-type level struct {
-	endpoints []*middleware.Endpoint
-	turns     []*middleware.Endpoint // each as often as its weight, spread out
-	sums      []uint64               // instead of turns: running sums of the weights
-	n         atomic.Uint64
-}
-
-func newLevel(endpoints []*middleware.Endpoint) *level {
-	l := &level{endpoints: endpoints}
-	// Each sidecar begins elsewhere, so that a fleet that starts at once does
-	// not send all its first requests to the same endpoint.
-	l.n.Store(rand.Uint64N(uint64(len(endpoints)))) //nolint:gosec // no secret
-	divisor, sum := uint64(0), uint64(0)
-	for _, e := range endpoints {
-		divisor = gcd(divisor, weight(e))
-		sum += weight(e)
-	}
-	turns := sum / divisor
-	switch {
-	case turns == uint64(len(endpoints)):
-		l.turns = endpoints
-	case turns <= maxTurns && turns*uint64(len(endpoints)) <= 1<<22:
-		l.turns = spread(endpoints, divisor, turns)
-	default:
-		sum = 0
-		for _, e := range endpoints {
-			sum += weight(e)
-			l.sums = append(l.sums, sum)
+	for i := range b.levels {
+		if i == first {
+			continue
+		}
+		if e := b.levels[i].pick(r, tried); e != nil {
+			return e, nil
 		}
 	}
-	return l
-}
-
-// spread makes the turns so that an endpoint's own stand apart: at each turn
-// every endpoint gains its weight, and who has most gives the whole sum back
-// (the "smooth" weighted round robin known from nginx).
-func spread(endpoints []*middleware.Endpoint, divisor, turns uint64) []*middleware.Endpoint {
-	gains := make([]int64, len(endpoints))
-	list := make([]*middleware.Endpoint, 0, turns)
-	for range turns {
-		best := 0
-		for i, e := range endpoints {
-			gains[i] += int64(weight(e) / divisor) //nolint:gosec // a weight has 32 bits
-			if gains[i] > gains[best] {
-				best = i
+	if len(tried) > 0 {
+		for i := range b.levels {
+			if e := b.levels[(first+i)%len(b.levels)].pick(r, nil); e != nil {
+				return e, nil
 			}
 		}
-		gains[best] -= int64(turns) //nolint:gosec // at most maxTurns
-		list = append(list, endpoints[best])
 	}
-	return list
+	return nil, b.none
 }
 
-// next is the next endpoint that was not tried; nil when all were.
-func (l *level) next(tried []*middleware.Attempt) *middleware.Endpoint {
-	e := l.pick()
-	if !contains(tried, e) {
-		return e
+// random is the hash of the request's key, so that the level follows from it
+// too, or random bits where it has none.
+func (b *balancer) random(x *middleware.Exchange) uint64 {
+	if b.hash != nil && x != nil {
+		if h, ok := b.hash.hash(&x.Request); ok {
+			return h
+		}
 	}
-	start := slices.Index(l.endpoints, e)
+	return b.bits()
+}
+
+// level is the level that r belongs to, by the levels' shares.
+func (b *balancer) level(r uint64) int {
+	percent := scale(uint32(r>>32), 100)
+	for i := range b.levels {
+		if percent -= b.levels[i].share; percent < 0 {
+			return i
+		}
+	}
+	return 0
+}
+
+// level is the endpoints of one priority (and distance) that are used.
+type level struct {
+	Level
+	endpoints []*middleware.Endpoint
+	picker    picker
+	share     int // percent of the requests
+}
+
+// maxAgain is how often a picker is asked for another endpoint than those that
+// were tried, before the first other one is taken.
+const maxAgain = 8
+
+// pick is an endpoint that was not tried; nil where there is none.
+func (l *level) pick(r uint64, tried []*middleware.Attempt) *middleware.Endpoint {
+	if len(l.endpoints) == 0 {
+		return nil
+	}
+	last := 0
+	for again := range maxAgain {
+		i := l.picker.pick(r, again)
+		if i < 0 {
+			return nil
+		}
+		if e := l.endpoints[i]; !contains(tried, e) {
+			return e
+		}
+		last = i
+	}
 	for i := range l.endpoints {
-		if e := l.endpoints[(start+i)%len(l.endpoints)]; !contains(tried, e) {
+		if e := l.endpoints[(last+i)%len(l.endpoints)]; !contains(tried, e) {
 			return e
 		}
 	}
 	return nil
-}
-
-func (l *level) pick() *middleware.Endpoint {
-	if l.turns != nil {
-		return l.turns[l.n.Add(1)%uint64(len(l.turns))]
-	}
-	r := rand.Uint64N(l.sums[len(l.sums)-1]) //nolint:gosec // no secret
-	return l.endpoints[sort.Search(len(l.sums), func(i int) bool { return l.sums[i] > r })]
 }
 
 // contains compares keys: a snapshot in between may have brought new Endpoints
@@ -157,11 +159,5 @@ func contains(tried []*middleware.Attempt, e *middleware.Endpoint) bool {
 	return false
 }
 
+// weight is at least 1, so that no endpoint of a snapshot is left out by it.
 func weight(e *middleware.Endpoint) uint64 { return uint64(max(e.Weight, 1)) }
-
-func gcd(a, b uint64) uint64 {
-	for b != 0 {
-		a, b = b, a%b
-	}
-	return a
-}

@@ -59,11 +59,30 @@ func TestWeightsTooUnevenForTurnsAreKeptToByChance(t *testing.T) {
 func TestDrainingEndpointsGetNothing(t *testing.T) {
 	drained := endpoint("a", 1, 0)
 	drained.Draining = true
-	if got := count(t, RoundRobin([]*middleware.Endpoint{drained, endpoint("b", 1, 0)}), 10); got["a"] != 0 {
+	if got := count(t, RoundRobin([]*middleware.Endpoint{drained, endpoint("b", 1, 1)}), 10); got["a"] != 0 {
 		t.Errorf("got %v", got)
 	}
-	if _, err := RoundRobin([]*middleware.Endpoint{drained}).Pick(nil); !errors.Is(err, ErrNoEndpoint) {
-		t.Errorf("got %v, want ErrNoEndpoint", err)
+	// Not even in panic.
+	b := build(t, Defaults(), []Candidate{{Endpoint: drained, Healthy: true}, {Endpoint: endpoint("b", 1, 0)}}, Options{})
+	if got := count(t, b, 10); got["a"] != 0 {
+		t.Errorf("with the other one unhealthy: got %v", got)
+	}
+}
+
+func TestDrainingEndpointsAreTheLastResort(t *testing.T) {
+	drained := endpoint("a", 1, 0)
+	drained.Draining = true
+	if got := count(t, RoundRobin([]*middleware.Endpoint{drained}), 10); got["a"] != 10 {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestWithoutEndpointsThereIsAnError(t *testing.T) {
+	for _, p := range policies {
+		b := build(t, with(p), nil, Options{})
+		if e, err := b.Pick(nil); !errors.Is(err, ErrNoEndpoint) || e != nil {
+			t.Errorf("%s: got %v, %v; want ErrNoEndpoint", p, e, err)
+		}
 	}
 }
 
@@ -109,6 +128,35 @@ func TestAnotherTryGoesToAnotherEndpoint(t *testing.T) {
 	}
 }
 
+// The heavy one would be drawn again and again: every endpoint is tried before
+// one is tried twice, whatever the policy.
+func TestEveryPolicyTriesEachEndpointOnce(t *testing.T) {
+	for _, p := range policies {
+		t.Run(string(p), func(t *testing.T) {
+			list := weighted(100_000, 1, 1)
+			list[2].Priority = 1
+			for range 20 {
+				got := attempts(t, build(t, with(p), list, Options{}), 4)
+				if len(got) != 4 || got[0] == got[1] || got[2] != "e0002" || got[3] == "e0002" {
+					t.Fatalf("tried %v; want both near ones, then the far one, then a near one", got)
+				}
+			}
+		})
+	}
+}
+
+// An attempt that belongs to no exchange is one of which nothing is known.
+func TestAnAttemptWithoutAnExchangeIsServed(t *testing.T) {
+	for _, p := range policies {
+		b := build(t, with(p), healthy(2), Options{})
+		for _, a := range []*middleware.Attempt{nil, {}, {Number: 3}} {
+			if _, err := b.Pick(a); err != nil {
+				t.Errorf("%s: %v", p, err)
+			}
+		}
+	}
+}
+
 func TestConcurrentPicksAreEven(t *testing.T) {
 	b := RoundRobin([]*middleware.Endpoint{endpoint("a", 1, 0), endpoint("b", 1, 0)})
 	var a atomic.Int64
@@ -125,19 +173,5 @@ func TestConcurrentPicksAreEven(t *testing.T) {
 	wg.Wait()
 	if a.Load() != 4000 {
 		t.Errorf("a has %d of 8000, want 4000", a.Load())
-	}
-}
-
-func BenchmarkRoundRobin(b *testing.B) {
-	var endpoints []*middleware.Endpoint
-	for range 1000 {
-		endpoints = append(endpoints, endpoint("e", 1, 0))
-	}
-	bal := RoundRobin(endpoints)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := bal.Pick(nil); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

@@ -9,7 +9,6 @@
 package accesslog
 
 import (
-	"io"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
@@ -46,20 +45,7 @@ func (l *Log) Wrap(next middleware.Handler) middleware.Handler { return &handler
 
 // record is what is kept of one exchange until its end.
 type record struct {
-	err   error // of the chain further in
-	count countingBody
-}
-
-// countingBody counts what is read of a response's body.
-type countingBody struct {
-	io.ReadCloser
-	n int64
-}
-
-func (c *countingBody) Read(p []byte) (int, error) {
-	n, err := c.ReadCloser.Read(p)
-	c.n += int64(n)
-	return n, err
+	err error // of the chain further in
 }
 
 type handler struct {
@@ -72,10 +58,6 @@ var _ middleware.Doner = (*handler)(nil)
 func (h *handler) Serve(x *middleware.Exchange) error {
 	r := h.slot.In(x)
 	r.err = h.next.Serve(x)
-	if r.err == nil && !x.Local() && x.Response.Body != nil {
-		r.count.ReadCloser = x.Response.Body
-		x.Response.Body = &r.count
-	}
 	return r.err
 }
 
@@ -83,19 +65,8 @@ func (h *handler) Serve(x *middleware.Exchange) error {
 func (h *handler) Done(x *middleware.Exchange) {
 	l := getLine()
 	l.buf = h.append(l.buf, x, time.Now())
-	h.writer.put(l)
-}
-
-// bytesOut is how much of a body went to the client. For an endpoint's response
-// it is what was read for it.
-func bytesOut(x *middleware.Exchange, r *record) int64 {
-	switch {
-	case !x.Local():
-		return r.count.n
-	case x.Err() != nil && x.Response.Status == middleware.StatusClientGone, string(x.Request.Method) == "HEAD":
-		return 0
-	}
-	return x.Response.ContentLength
+	h.writer.put(x.Request.Peer.Addr.Port(), l.buf)
+	putLine(l)
 }
 
 // errorOf is what the log knows more than the client: why the response broke

@@ -71,7 +71,7 @@ func (l *Log) append(b []byte, x *middleware.Exchange, now time.Time) []byte {
 	e.number("attempts", int64(len(attempts)))
 	e.millis("duration_ms", now.Sub(start))
 	e.number("bytes_in", x.Request.Body.Read())
-	e.number("bytes_out", bytesOut(x, r))
+	e.number("bytes_out", x.Sent())
 	text(&e, "request_id", x.RequestID())
 	if t := x.Trace(); !t.ID.IsZero() {
 		var id [32]byte
@@ -153,9 +153,26 @@ func (e *encoder) millis(name string, d time.Duration) {
 func (e *encoder) time(name string, t time.Time) {
 	e.key(name)
 	e.quote()
-	e.b = t.UTC().AppendFormat(e.b, "2006-01-02T15:04:05.000000Z")
+	e.b = appendTime(e.b, t.UTC())
 	e.quote()
 }
+
+// appendTime is RFC 3339 to the microsecond.
+func appendTime(b []byte, t time.Time) []byte {
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	us := t.Nanosecond() / 1000
+	b = append2(append2(b, year/100), year%100)
+	b = append2(append(b, '-'), int(month))
+	b = append2(append(b, '-'), day)
+	b = append2(append(b, 'T'), hour)
+	b = append2(append(b, ':'), minute)
+	b = append2(append(b, ':'), second)
+	b = append2(append(b, '.'), us/10_000)
+	return append(append2(append2(b, us/100%100), us%100), 'Z')
+}
+
+func append2(b []byte, n int) []byte { return append(b, byte('0'+n/10%10), byte('0'+n%10)) }
 
 func text[T ~string | ~[]byte](e *encoder, name string, s T) {
 	e.key(name)
@@ -184,15 +201,19 @@ func plain[T ~string | ~[]byte](s T) bool {
 // UTF-8 becomes U+FFFD.
 func appendEscaped[T ~string | ~[]byte](b []byte, s T) []byte {
 	for i := 0; i < len(s); {
-		c := s[i]
-		if c < utf8.RuneSelf {
-			switch {
-			case c == '"' || c == '\\':
+		run := i // of what needs nothing
+		for i < len(s) && s[i] >= ' ' && s[i] < 0x7f && s[i] != '"' && s[i] != '\\' {
+			i++
+		}
+		b = append(b, s[run:i]...)
+		if i == len(s) {
+			break
+		}
+		if c := s[i]; c < utf8.RuneSelf {
+			if c == '"' || c == '\\' {
 				b = append(b, '\\', c)
-			case c < ' ' || c == 0x7f:
+			} else {
 				b = appendUnit(b, rune(c))
-			default:
-				b = append(b, c)
 			}
 			i++
 			continue

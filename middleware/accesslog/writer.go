@@ -1,7 +1,6 @@
 package accesslog
 
 import (
-	"bufio"
 	"errors"
 	"io"
 	"log/slog"
@@ -16,19 +15,26 @@ import (
 )
 
 const (
-	queueLength = 8192               // lines
-	checkEvery  = time.Second        // at least, between two looks for a rotated file, or two tries to open it
-	closeWithin = 5 * time.Second    // for a destination that takes nothing
-	bufferSize  = 64 << 10           // bytes
-	fileMode    = os.FileMode(0o640) // the log holds addresses and paths
+	pendingBytes = 512 << 10              // that may wait in one part of the queue
+	urgentBytes  = 64 << 10               // that are written at once
+	keptBytes    = 128 << 10              // of memory that a part keeps
+	flushAfter   = 100 * time.Millisecond // a line waits no longer for others
+	checkEvery   = time.Second            // at least, between two looks for a rotated file, or two tries to open it
+	closeWithin  = 5 * time.Second        // for a destination that takes nothing
+	fileMode     = os.FileMode(0o640)     // the log holds addresses and paths
 )
 
-// Writer writes lines to one destination, from one goroutine. The goroutine
-// starts, and the file is opened, with the first line.
+// Writer writes lines to one destination, from one goroutine, which starts with
+// the first line, as the file is opened with it. Lines wait for each other for a
+// moment and are written together: waking the goroutine for each would cost
+// more than all the rest of it.
 type Writer struct {
 	path    string // empty: the standard output
 	log     *slog.Logger
-	queue   chan *line
+	queue   [queueParts]queue
+	waiting atomic.Bool   // wake was sent and not yet followed by a look at the queue
+	wake    chan struct{} // a line has come
+	urgent  chan struct{} // many have
 	quit    chan struct{}
 	done    chan struct{}
 	start   sync.Once
@@ -42,9 +48,53 @@ type Writer struct {
 
 	// The goroutine's own.
 	file    *os.File
-	out     *bufio.Writer
 	checked time.Time
 	failing bool
+}
+
+// queueParts is how many parts the queue has, each with its lock. A connection's
+// lines all go into one, so that they stay in order.
+const queueParts = 8
+
+// queue is lines that wait.
+type queue struct {
+	mu    sync.Mutex
+	buf   []byte
+	lines int
+	spare []byte   // what buf was before, to be used again
+	_     [64]byte // so that parts do not share cache lines
+}
+
+// put appends a line; it returns how many bytes wait now, 0 when the line was
+// not taken.
+func (q *queue) put(line []byte) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.buf)+len(line) > pendingBytes {
+		return 0
+	}
+	q.buf = append(q.buf, line...)
+	q.lines++
+	return len(q.buf)
+}
+
+// take takes all lines out.
+func (q *queue) take() (buf []byte, lines int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	buf, lines = q.buf, q.lines
+	q.buf, q.lines, q.spare = q.spare[:0], 0, nil
+	return buf, lines
+}
+
+// keep takes memory back that take gave.
+func (q *queue) keep(buf []byte) {
+	if cap(buf) > keptBytes {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.spare = buf[:0]
 }
 
 // NewWriter makes a writer to the file at path, or to the standard output where
@@ -60,7 +110,8 @@ func NewWriter(path string, log *slog.Logger) *Writer {
 	return &Writer{
 		path:   path,
 		log:    log,
-		queue:  make(chan *line, queueLength),
+		wake:   make(chan struct{}, 1),
+		urgent: make(chan struct{}, 1),
 		quit:   make(chan struct{}),
 		done:   make(chan struct{}),
 		stdout: os.Stdout,
@@ -80,19 +131,29 @@ func (w *Writer) register(r prometheus.Registerer) error {
 	return w.registered
 }
 
-// put hands a line over, or drops it. The memory is then the writer's.
-func (w *Writer) put(l *line) {
+// put hands a line over, or drops it. Lines with the same key stay in order.
+func (w *Writer) put(key uint16, line []byte) {
 	if !w.started.Load() {
 		w.start.Do(func() {
 			w.started.Store(true)
 			go w.run()
 		})
 	}
-	select {
-	case w.queue <- l:
-	default:
+	n := w.queue[key%queueParts].put(line)
+	switch {
+	case n == 0:
 		w.dropped.Inc()
-		putLine(l)
+	case n >= urgentBytes && n-len(line) < urgentBytes:
+		signal(w.urgent)
+	case !w.waiting.Load() && w.waiting.CompareAndSwap(false, true):
+		signal(w.wake)
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it was told already
 	}
 }
 
@@ -116,52 +177,57 @@ func (w *Writer) Close() error {
 
 func (w *Writer) run() {
 	defer close(w.done)
-	w.out = bufio.NewWriterSize(io.Discard, bufferSize)
+	pause := time.NewTimer(0)
+	defer pause.Stop()
 	for {
 		select {
-		case l := <-w.queue:
-			w.batch(l)
+		case <-w.urgent:
+		case <-w.wake:
+			pause.Reset(flushAfter)
+			select {
+			case <-pause.C:
+			case <-w.urgent:
+			case <-w.quit: // seen again below
+			}
 		case <-w.quit:
-			for len(w.queue) > 0 {
-				w.batch(<-w.queue)
-			}
-			if w.file != nil {
-				_ = w.file.Close()
-			}
+			w.flush()
+			w.closeFile()
 			return
 		}
+		w.waiting.Store(false)
+		w.flush()
 	}
 }
 
-// batch writes a line and those that wait behind it, and flushes.
-func (w *Writer) batch(l *line) {
+// flush writes all that waits.
+func (w *Writer) flush() {
 	ready := w.ready()
-	n := 0
-	for l != nil {
-		if ready {
-			_, _ = w.out.Write(l.buf) // the error stays until the flush
+	for i := range w.queue {
+		q := &w.queue[i]
+		buf, lines := q.take()
+		if lines == 0 {
+			q.keep(buf)
+			continue
 		}
-		putLine(l)
-		if n++; n == queueLength {
-			break // it is time to look at the file again
+		if !ready {
+			w.dropped.Add(float64(lines))
+		} else if _, err := w.write(buf); err != nil {
+			w.dropped.Add(float64(lines)) // some may have been written: rather too many counted
+			w.fail(err)
+			w.closeFile()
+			ready = false
+		} else {
+			w.failing = false
 		}
-		select {
-		case l = <-w.queue:
-		default:
-			l = nil
-		}
+		q.keep(buf)
 	}
-	if !ready {
-		w.dropped.Add(float64(n))
-		return
+}
+
+func (w *Writer) write(b []byte) (int, error) {
+	if w.file == nil {
+		return w.stdout.Write(b)
 	}
-	if err := w.out.Flush(); err != nil {
-		w.dropped.Add(float64(n)) // some may have been written: rather too many counted
-		w.fail(err)
-		w.closeFile()
-		return
-	}
-	w.failing = false
+	return w.file.Write(b)
 }
 
 // ready makes sure that there is something to write to, and looks from time to
@@ -169,7 +235,6 @@ func (w *Writer) batch(l *line) {
 // it away.
 func (w *Writer) ready() bool {
 	if w.path == "" {
-		w.out.Reset(w.stdout)
 		return true
 	}
 	now := time.Now()
@@ -187,7 +252,6 @@ func (w *Writer) ready() bool {
 		return false
 	}
 	w.file = file
-	w.out.Reset(file)
 	return true
 }
 

@@ -247,6 +247,7 @@ func (s *stream) respond(x *middleware.Exchange) error {
 	response.Body = &download{stream: s, response: response}
 	s.result <- result{response: response}
 	n, err := s.copyBody(r.Body)
+	x.AddSent(n)
 	if err == nil && r.ContentLength >= 0 && n != r.ContentLength {
 		err = errShort
 	}

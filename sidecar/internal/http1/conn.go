@@ -34,7 +34,7 @@ type Conn struct {
 	buf    []byte
 	memory *buffer // buf's, where it is of the pool
 	pinned int     // buf[:pinned] holds the last head
-	r, w   int // buf[r:w] is read from the connection and not yet taken
+	r, w   int     // buf[r:w] is read from the connection and not yet taken
 	err    error
 }
 
@@ -92,6 +92,13 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 	n := copy(p, c.buf[c.r:c.w])
 	c.r += n
+	if len(p)-n >= minSpace && c.err == nil { // what came with the head is less than what has come since
+		more, err := c.nc.ReadNow(p[n:])
+		if err == io.EOF {
+			c.err = err
+		}
+		n += more // another error comes again
+	}
 	return n, nil
 }
 

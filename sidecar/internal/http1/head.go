@@ -62,16 +62,24 @@ func parseField(line []byte) (name, value []byte, err error) {
 	if colon <= 0 || !middleware.ValidName(line[:colon]) {
 		return nil, nil, BadFieldName
 	}
-	value = bytes.Trim(line[colon+1:], " \t")
+	value = trim(line[colon+1:])
 	for _, c := range value {
 		if c < ' ' && c != '\t' || c == 0x7f {
 			return nil, nil, BadFieldValue
 		}
 	}
-	if value == nil {
-		value = []byte{}
-	}
 	return line[:colon], value, nil
+}
+
+// trim takes the optional white space off both ends (RFC 9110, section 5.6.3).
+func trim(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
+		b = b[1:]
+	}
+	for len(b) > 0 && (b[len(b)-1] == ' ' || b[len(b)-1] == '\t') {
+		b = b[:len(b)-1]
+	}
+	return b
 }
 
 // note takes down what concerns this hop; it reports whether the field is for
@@ -154,7 +162,7 @@ func (s *fieldScan) length(value []byte) error {
 
 func (s *fieldScan) connection(value []byte) {
 	for option := range bytes.SplitSeq(value, []byte{','}) {
-		option = bytes.Trim(option, " \t")
+		option = trim(option)
 		switch {
 		case middleware.EqualFold(option, "close"):
 			s.framing.Close = true
@@ -189,7 +197,7 @@ func (s *fieldScan) dropNamed(h *middleware.Header) {
 
 func hasToken(value []byte, token string) bool {
 	for part := range bytes.SplitSeq(value, []byte{','}) {
-		if middleware.EqualFold(bytes.Trim(part, " \t"), token) {
+		if middleware.EqualFold(trim(part), token) {
 			return true
 		}
 	}

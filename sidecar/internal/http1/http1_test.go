@@ -76,7 +76,7 @@ func TestMalformedRequestsAreRefusedWithTheirReason(t *testing.T) {
 		{"two spaces", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget},
 		{"no version", "GET /\r\nHost: a\r\n\r\n", BadRequestLine},
 		{"version of old", "GET / HTTP/0.9\r\nHost: a\r\n\r\n", BadVersion},
-		{"version in lower case", "GET / http/1.1\r\nHost: a\r\n\r\n", BadVersion},
+		{"version in lower case", "GET / http/1.1\r\nHost: a\r\n\r\n", BadRequestLine},
 		{"method that is no token", "G(T / HTTP/1.1\r\nHost: a\r\n\r\n", BadMethod},
 		{"relative target", "GET a HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget},
 		{"fragment", "GET /#f HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget},

@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bytes"
+	"net/netip"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
 )
@@ -46,6 +47,9 @@ func ParseRequest(head []byte, r *middleware.Request) (Framing, error) {
 		f.Continue = false // RFC 9110, section 10.1.1
 		f.TETrailer = false
 	}
+	if r.ContentLength != 0 && string(r.Method) == "CONNECT" {
+		return f, BadUpgrade // it has no body (RFC 9110, section 9.3.6)
+	}
 	if s.wantsUp && len(s.upgrade) > 0 && r.Proto == middleware.HTTP11 {
 		r.Upgrade = s.upgrade
 		if r.ContentLength != 0 {
@@ -84,7 +88,11 @@ func parseRequestLine(line []byte, r *middleware.Request) (target []byte, err er
 	default:
 		// A higher minor version is to be read as the highest known one
 		// (RFC 9110, section 2.5).
-		if v := line[sp2+1:]; len(v) != 8 || string(v[:7]) != "HTTP/1." || v[7] < '2' || v[7] > '9' {
+		v := line[sp2+1:]
+		switch {
+		case len(v) != 8 || string(v[:5]) != "HTTP/" || !digit(v[5]) || v[6] != '.' || !digit(v[7]):
+			return nil, BadRequestLine
+		case v[5] != '1':
 			return nil, BadVersion
 		}
 		r.Proto = middleware.HTTP11
@@ -96,6 +104,28 @@ func parseRequestLine(line []byte, r *middleware.Request) (target []byte, err er
 		}
 	}
 	return target, nil
+}
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }
+
+// validPath reports whether each percent sign of the path encodes a byte
+// (RFC 3986, section 2.1). In a query it may stand for itself: browsers send it
+// so.
+func validPath(target []byte) bool {
+	for i := bytes.IndexByte(target, '%'); i >= 0; {
+		if q := bytes.IndexByte(target[:i], '?'); q >= 0 {
+			return true
+		}
+		if len(target) < i+3 || hexValue(target[i+1]) < 0 || hexValue(target[i+2]) < 0 {
+			return false
+		}
+		next := bytes.IndexByte(target[i+1:], '%')
+		if next < 0 {
+			return true
+		}
+		i += 1 + next
+	}
+	return true
 }
 
 // requestTarget sorts out the four forms of a target (RFC 9112, section 3.2).
@@ -116,6 +146,9 @@ func (s *fieldScan) requestTarget(target []byte, r *middleware.Request) error {
 		}
 		r.Authority = target // no path
 	case target[0] == '/':
+		if !validPath(target) {
+			return BadTarget
+		}
 		r.Target = target
 	case len(target) == 1 && target[0] == '*' && string(r.Method) == "OPTIONS":
 		r.Target = target
@@ -129,7 +162,7 @@ func (s *fieldScan) requestTarget(target []byte, r *middleware.Request) error {
 		if slash < 0 {
 			slash = len(rest)
 		}
-		if slash == 0 || !validAuthority(rest[:slash]) {
+		if slash == 0 || !validAuthority(rest[:slash]) || !validPath(rest[slash:]) {
 			return BadTarget
 		}
 		// What the target says counts, not Host (RFC 9112, section 3.2.2).
@@ -154,7 +187,9 @@ var (
 )
 
 // validAuthority accepts host and host:port (RFC 3986, section 3.2), without
-// user information, which HTTP does not allow (RFC 9110, section 4.2.4).
+// user information, which HTTP does not allow (RFC 9110, section 4.2.4), and
+// without encoded bytes, which no name of a service has and which parsers read
+// differently.
 func validAuthority(b []byte) bool {
 	host, port := b, []byte(nil)
 	if i := bytes.LastIndexByte(b, ':'); i >= 0 && (len(b) == 0 || b[0] != '[' || bytes.IndexByte(b, ']') < i) {
@@ -172,15 +207,11 @@ func validAuthority(b []byte) bool {
 		if len(host) < 4 || host[len(host)-1] != ']' {
 			return false
 		}
-		for _, c := range host[1 : len(host)-1] {
-			if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F' || c == ':' || c == '.' || c == '%') {
-				return false
-			}
-		}
-		return true
+		a, err := netip.ParseAddr(string(host[1 : len(host)-1]))
+		return err == nil && a.Is6() && a.Zone() == ""
 	}
 	for _, c := range host {
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || bytes.IndexByte([]byte("-._~%!$&'()*+,;="), c) >= 0) {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || bytes.IndexByte([]byte("-._~!$&'()*+,;="), c) >= 0) {
 			return false
 		}
 	}

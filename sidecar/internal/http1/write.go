@@ -62,6 +62,7 @@ func AppendResponse(b []byte, r *middleware.Response, o ResponseOptions) (head [
 	switch {
 	case r.Status == 101:
 		b = append(b, "Connection: Upgrade\r\n"...)
+	case r.Upgrade != nil: // CONNECT: what follows is the tunnel (RFC 9110, section 9.3.6)
 	case r.ContentLength >= 0 && r.Status != 204 && r.Status >= 200 && (r.ContentLength > 0 || r.Status != 304):
 		b = append(b, "Content-Length: "...)
 		b = strconv.AppendInt(b, r.ContentLength, 10)
@@ -74,7 +75,7 @@ func AppendResponse(b []byte, r *middleware.Response, o ResponseOptions) (head [
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
 	}
 	switch {
-	case r.Status == 101:
+	case r.Status == 101 || r.Upgrade != nil:
 	case closing:
 		b = append(b, "Connection: close\r\n"...)
 	case o.Old:

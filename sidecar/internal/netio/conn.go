@@ -31,14 +31,25 @@ type Conn struct {
 	readInto  []byte
 	lazy      Memory
 	request   []byte // RoundTrip's, until it is written
-	look      bool   // RoundTrip's
 	readN     int
 	readErr   error
 	writeFrom []byte
 	writeErr  error
+	task      task
+	look      bool // RoundTrip's
 
-	onRead, onReadNow, onPeek, onExchange, onWrite func(fd uintptr) bool // made once
+	onRead, onWrite func(fd uintptr) bool // made once
 }
+
+// task is what onRead does.
+type task uint8
+
+const (
+	taskRead    task = iota
+	taskReadNow      // without waiting
+	taskPeek         // without taking
+	taskExchange
+)
 
 // New makes a Conn of a connection.
 func New(nc net.Conn) *Conn {
@@ -46,11 +57,10 @@ func New(nc net.Conn) *Conn {
 		return c
 	}
 	c := &Conn{Conn: nc}
-	c.in.set, c.out.set = nc.SetReadDeadline, nc.SetWriteDeadline
+	c.out.write = true
 	if t, ok := nc.(*net.TCPConn); ok && rawCalls {
 		c.raw, _ = t.SyscallConn()
-		c.onRead, c.onReadNow, c.onPeek = c.readable, c.readableNow, c.peek
-		c.onExchange, c.onWrite = c.exchange, c.writable
+		c.onRead, c.onWrite = c.readable, c.writable
 	}
 	return c
 }
@@ -62,32 +72,41 @@ var ErrStale = errors.New("connection was closed, or spoke, while it was unused"
 // SetDeadline is net.Conn's, for code that knows no other limits. It is not to
 // be called beside a read or a write: BreakRead and BreakWrite are for that.
 func (c *Conn) SetDeadline(t time.Time) error {
-	return errors.Join(c.in.setUntil(t), c.out.setUntil(t))
+	c.in.setUntil(c.Conn, t)
+	c.out.setUntil(c.Conn, t)
+	return nil
 }
 
 // SetReadDeadline is SetDeadline for reads alone.
-func (c *Conn) SetReadDeadline(t time.Time) error { return c.in.setUntil(t) }
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.in.setUntil(c.Conn, t)
+	return nil
+}
 
 // SetWriteDeadline is SetDeadline for writes alone.
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.out.setUntil(t) }
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.out.setUntil(c.Conn, t)
+	return nil
+}
 
 // LimitRead limits every following read: none waits longer than d for its
 // first byte. Zero is no limit.
-func (c *Conn) LimitRead(d time.Duration) { c.in.each, c.in.until = d, time.Time{} }
+func (c *Conn) LimitRead(d time.Duration) { c.in.limit(d, 0) }
 
-// LimitReadUntil has the following reads end at t.
-func (c *Conn) LimitReadUntil(t time.Time) { c.in.each, c.in.until = 0, t }
+// LimitReads limits the following reads together: d after the first of them
+// began to wait, all end.
+func (c *Conn) LimitReads(d time.Duration) { c.in.limit(0, d) }
 
 // LimitWrite limits every following write: none waits longer than d for the
 // other side to take something. Zero is no limit.
-func (c *Conn) LimitWrite(d time.Duration) { c.out.each, c.out.until = d, time.Time{} }
+func (c *Conn) LimitWrite(d time.Duration) { c.out.limit(d, 0) }
 
 // BreakRead ends a read that waits, and all that follow until MendRead, with
 // os.ErrDeadlineExceeded. It may be called from any goroutine.
-func (c *Conn) BreakRead() { c.in.interrupt() }
+func (c *Conn) BreakRead() { c.in.interrupt(c.Conn) }
 
 // BreakWrite is BreakRead for writes.
-func (c *Conn) BreakWrite() { c.out.interrupt() }
+func (c *Conn) BreakWrite() { c.out.interrupt(c.Conn) }
 
 // MendRead takes BreakRead back.
 func (c *Conn) MendRead() { c.in.broken.Store(false) }
@@ -129,7 +148,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return c.plainRead(p)
 	}
 	c.readInto = p
-	n, err := c.read(c.onRead)
+	n, err := c.read(taskRead)
 	c.readInto = nil
 	return n, err
 }
@@ -142,7 +161,7 @@ func (c *Conn) ReadLazy(m Memory) (int, error) {
 		return c.plainRead(m.Take())
 	}
 	c.lazy = m
-	n, err := c.read(c.onRead)
+	n, err := c.read(taskRead)
 	c.lazy, c.readInto = nil, nil
 	return n, err
 }
@@ -153,21 +172,13 @@ func (c *Conn) ReadNow(p []byte) (int, error) {
 	if c.raw == nil || len(p) == 0 {
 		return 0, nil
 	}
-	c.readInto, c.readN, c.readErr = p, 0, nil
-	err := c.raw.Read(c.onReadNow)
+	c.readInto, c.readN, c.readErr, c.task = p, 0, nil, taskReadNow
+	err := c.raw.Read(c.onRead)
 	c.readInto = nil
 	if err != nil {
-		return 0, nil // closed, or its time is over: a Read says so
+		return 0, nil //nolint:nilerr // closed, or its time is over: a Read says so
 	}
 	return c.readN, c.readErr
-}
-
-func (c *Conn) readableNow(fd uintptr) bool {
-	n, err := recv(fd, c.readInto)
-	if err != syscall.EAGAIN {
-		c.readN, c.readErr = result(n, err)
-	}
-	return true
 }
 
 // RoundTrip writes request, and reads the first bytes of what comes back as
@@ -183,10 +194,11 @@ func (c *Conn) RoundTrip(request []byte, look bool, m Memory) (n int, wrote bool
 		n, err = c.ReadLazy(m)
 		return n, true, err
 	}
-	// The poller is told to watch before the request is written: so the
-	// response is waited for without asking for it once in vain.
+	// The poller is told to watch before the request is written: where nothing
+	// was there by then, the response is waited for without asking for it once
+	// in vain.
 	c.request, c.look, c.lazy, c.writeErr = request, look, m, nil
-	n, err = c.read(c.onExchange)
+	n, err = c.read(taskExchange)
 	left := c.request
 	c.request, c.lazy, c.readInto = nil, nil, nil
 	switch {
@@ -202,7 +214,7 @@ func (c *Conn) RoundTrip(request []byte, look bool, m Memory) (n int, wrote bool
 	return n, true, err
 }
 
-// AwaitEnd waits until the other side has closed the connection, and returns
+// AwaitEnd waits until the other side says that it sends no more, and returns
 // true then. It returns false when there is something to read instead, which it
 // leaves, and when the wait was broken. It counts as a read.
 func (c *Conn) AwaitEnd() bool {
@@ -210,18 +222,8 @@ func (c *Conn) AwaitEnd() bool {
 		return false
 	}
 	c.LimitRead(0)
-	_, err := c.read(c.onPeek)
-	return err == io.EOF || errors.Is(err, syscall.ECONNRESET)
-}
-
-func (c *Conn) peek(fd uintptr) bool {
-	n, err := glance(fd)
-	if err == syscall.EAGAIN {
-		c.in.wait()
-		return false
-	}
-	c.readN, c.readErr = result(n, err)
-	return true
+	_, err := c.read(taskPeek)
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // Alive reports whether an unused connection is as it was left: neither closed
@@ -235,44 +237,60 @@ func (c *Conn) Alive() bool {
 	return err == nil && ok
 }
 
-func (c *Conn) read(f func(fd uintptr) bool) (int, error) {
+func (c *Conn) read(t task) (int, error) {
 	c.in.begin()
-	c.readN, c.readErr = 0, nil
+	c.readN, c.readErr, c.task = 0, nil, t
 	for {
-		err := c.raw.Read(f)
+		err := c.raw.Read(c.onRead)
 		if err == nil {
 			return c.readN, c.readErr
 		}
-		if !c.in.early(err) {
+		if !c.in.early(c.Conn, err) {
 			return 0, err
 		}
 	}
 }
 
 // readable is called by the poller's wait: first at once, then when there is
-// something.
+// something. It returns true when there is a result.
 func (c *Conn) readable(fd uintptr) bool {
+	if c.task == taskExchange && len(c.request) > 0 {
+		if c.send(fd) {
+			return true
+		}
+		if c.look { // there was nothing, and what comes now the poller tells
+			c.in.wait(c.Conn)
+			return false
+		}
+	}
 	if c.lazy != nil && c.readInto == nil {
 		c.readInto = c.lazy.Take()
 	}
-	n, err := recv(fd, c.readInto)
-	if err == syscall.EAGAIN {
-		if c.lazy != nil {
-			c.readInto = nil
-			c.lazy.Give()
-		}
-		c.in.wait()
-		return false
+	var n int
+	var err syscall.Errno
+	if c.task == taskPeek {
+		n, err = glance(fd)
+	} else {
+		n, err = recv(fd, c.readInto)
 	}
-	c.readN, c.readErr = result(n, err)
-	return true
+	if err != syscall.EAGAIN {
+		c.readN, c.readErr = result(n, err)
+		return true
+	}
+	if c.task == taskReadNow {
+		return true
+	}
+	if c.lazy != nil {
+		c.readInto = nil
+		c.lazy.Give()
+	}
+	c.in.wait(c.Conn)
+	return false
 }
 
-// exchange is readable, but first sends the request.
-func (c *Conn) exchange(fd uintptr) bool {
-	if len(c.request) == 0 {
-		return c.readable(fd)
-	}
+// send sends RoundTrip's request. It returns true when that is the result: it
+// failed, or not all of it went out.
+func (c *Conn) send(fd uintptr) bool {
 	if c.look && !still(fd) {
 		c.readErr = ErrStale
 		return true
@@ -283,11 +301,7 @@ func (c *Conn) exchange(fd uintptr) bool {
 	} else if err != syscall.EAGAIN {
 		c.writeErr = os.NewSyscallError("write", err)
 	}
-	if len(c.request) > 0 {
-		return true // RoundTrip goes on with the rest
-	}
-	c.in.wait()
-	return false
+	return len(c.request) > 0 // RoundTrip goes on with the rest
 }
 
 func result(n int, err syscall.Errno) (int, error) {
@@ -302,14 +316,14 @@ func result(n int, err syscall.Errno) (int, error) {
 
 // plainRead is for connections that are no sockets.
 func (c *Conn) plainRead(p []byte) (int, error) {
-	c.in.exact()
+	c.in.exact(c.Conn)
 	return c.Conn.Read(p)
 }
 
 // Write is io.Writer's, within the limit.
 func (c *Conn) Write(p []byte) (int, error) {
 	if c.raw == nil {
-		c.out.exact()
+		c.out.exact(c.Conn)
 		return c.Conn.Write(p)
 	}
 	c.out.begin()
@@ -319,7 +333,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		if err == nil {
 			err = c.writeErr
 		}
-		if err != nil && !c.out.early(err) {
+		if err != nil && !c.out.early(c.Conn, err) {
 			n := len(p) - len(c.writeFrom)
 			c.writeFrom = nil
 			return n, err
@@ -336,7 +350,7 @@ func (c *Conn) writable(fd uintptr) bool {
 		case 0:
 			c.writeFrom = c.writeFrom[n:]
 		case syscall.EAGAIN:
-			c.out.wait()
+			c.out.wait(c.Conn)
 			return false
 		default:
 			c.writeErr = os.NewSyscallError("write", err)

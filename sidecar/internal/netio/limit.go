@@ -2,6 +2,7 @@ package netio
 
 import (
 	"errors"
+	"net"
 	"os"
 	"sync/atomic"
 	"time"
@@ -11,31 +12,39 @@ import (
 // something waits, and only when it would fire too late: one that fires too
 // early is set again by whoever it wakes. So a connection in use sets a timer
 // once in a while instead of at every message.
+//
+// Moments are in nanoseconds since the program began; 0 is never.
 type side struct {
-	each  time.Duration // what one operation may take; 0: see until
-	until time.Time     // when operations end; zero: never
-	set   func(time.Time) error
-	armed time.Time // what the runtime's timer was last set to here; zero: to none
+	each  time.Duration // what one operation may take; 0: see total
+	total time.Duration // what operations may take together, from the first wait; 0: see until
+	until int64         // when operations end
+	armed int64         // what the runtime's timer was last set to here
+	end   int64         // when the operation that is running ends
 
-	// Of the operation that is running.
-	begun bool // it has had to wait
-	end   time.Time
-
+	begun  bool // it has had to wait
+	write  bool // which direction this is
 	broken atomic.Bool
 }
 
-// past interrupts what waits.
-var past = time.Unix(1, 0)
+var (
+	began = time.Now()
+	// past interrupts what waits.
+	past = time.Unix(1, 0)
+)
+
+func now() int64 { return int64(time.Since(began)) }
+
+func (s *side) limit(each, total time.Duration) { s.each, s.total, s.until = each, total, 0 }
 
 func (s *side) begin() { s.begun = false }
 
 // wait is called before the goroutine parks.
-func (s *side) wait() {
+func (s *side) wait(nc net.Conn) {
 	s.plan()
-	if !s.end.IsZero() && (s.armed.IsZero() || s.end.Before(s.armed)) {
-		s.arm()
+	if s.end != 0 && (s.armed == 0 || s.end < s.armed) {
+		s.arm(nc)
 	} else if s.broken.Load() {
-		_ = s.set(past)
+		s.set(nc, past)
 	}
 }
 
@@ -45,52 +54,75 @@ func (s *side) plan() {
 		return
 	}
 	s.begun = true
+	switch {
+	case s.each > 0:
+		s.end = now() + int64(s.each)
+		return
+	case s.total > 0:
+		s.until = now() + int64(s.total)
+		s.total = 0
+	}
 	s.end = s.until
-	if s.each > 0 {
-		s.end = time.Now().Add(s.each)
+}
+
+// set fails on a closed connection alone, which the next operation finds.
+func (s *side) set(nc net.Conn, t time.Time) {
+	if s.write {
+		_ = nc.SetWriteDeadline(t)
+	} else {
+		_ = nc.SetReadDeadline(t)
 	}
 }
 
-func (s *side) arm() {
+func (s *side) arm(nc net.Conn) {
 	s.armed = s.end
-	_ = s.set(s.end) // fails on a closed connection alone, which the next call finds
+	if s.end == 0 {
+		s.set(nc, time.Time{})
+	} else {
+		s.set(nc, began.Add(time.Duration(s.end)))
+	}
 	if s.broken.Load() {
-		_ = s.set(past) // it came in between, and must not be undone
+		s.set(nc, past) // it came in between, and must not be undone
 	}
 }
 
 // early reports whether an operation ended only because the timer was set for
 // another one; then it is set anew, and the operation is to be begun again.
-func (s *side) early(err error) bool {
+func (s *side) early(nc net.Conn, err error) bool {
 	if !errors.Is(err, os.ErrDeadlineExceeded) || s.broken.Load() {
 		return false
 	}
 	s.plan()
-	if !s.end.IsZero() && !time.Now().Before(s.end) {
+	if s.end != 0 && now() >= s.end {
 		return false
 	}
-	s.arm()
+	s.arm(nc)
 	return true
 }
 
 // exact sets the timer at once: for connections whose operations cannot be
 // begun again.
-func (s *side) exact() {
+func (s *side) exact(nc net.Conn) {
 	s.begin()
 	s.plan()
-	if s.end != s.armed || !s.end.IsZero() {
-		s.arm()
+	if s.end != 0 || s.armed != 0 {
+		s.arm(nc)
 	} else if s.broken.Load() {
-		_ = s.set(past)
+		s.set(nc, past)
 	}
 }
 
-func (s *side) setUntil(t time.Time) error {
-	s.each, s.until, s.armed = 0, t, t
-	return s.set(t)
+// setUntil is the form of net.Conn, for code that knows no other limits.
+func (s *side) setUntil(nc net.Conn, t time.Time) {
+	s.limit(0, 0)
+	if !t.IsZero() {
+		s.until = max(int64(t.Sub(began)), 1)
+	}
+	s.end = s.until
+	s.arm(nc)
 }
 
-func (s *side) interrupt() {
+func (s *side) interrupt(nc net.Conn) {
 	s.broken.Store(true)
-	_ = s.set(past)
+	s.set(nc, past)
 }

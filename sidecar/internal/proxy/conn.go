@@ -25,7 +25,6 @@ type conn struct {
 
 	stream *stream // of the request that is being served; nil between requests
 	fresh  bool    // has had no request yet
-	watch  watcher
 
 	mu      sync.Mutex // guards what follows
 	current *stream    // stream; nil while the connection waits for a request
@@ -35,56 +34,80 @@ type conn struct {
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{s: s, nc: netio.New(nc), fresh: true}
 	c.in = http1.NewConn(c.nc)
-	c.watch.c = c
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		c.peer = a.AddrPort()
 	}
 	return c
 }
 
-// serve handles the connection's requests, one after the other.
-func (c *conn) serve() {
-	defer c.in.Release()
-	defer func() { _ = c.nc.Close() }()
-	timeout := c.s.o.HeadTimeout
+// serve handles the connection's requests, one after the other. It returns
+// false when the connection has gone over to another goroutine.
+func (c *conn) serve() bool {
 	for {
-		if err := c.wait(timeout); err != nil {
-			return // nothing was begun: nothing is lost
+		if err := c.wait(); err == errHandedOver {
+			return false
+		} else if err != nil {
+			return true // nothing was begun: nothing is lost
 		}
 		c.begin()
 		head, err := c.readHead()
 		if err != nil {
 			c.headFailed(err)
-			return
+			return true
 		}
 		again := c.serveRequest(head)
 		c.finish()
 		if !again {
-			return
+			return true
 		}
-		timeout = c.s.o.KeepAlive
 		c.fresh = false
 	}
 }
 
+// settleAfter is how long a connection waits for a request before its goroutine
+// is changed for a new one. One that has served requests has a stack of 8 KiB
+// or more; one that only waits needs 2.
+const settleAfter = 5 * time.Second
+
+var errHandedOver = errors.New("another goroutine has the connection")
+
 // wait returns when there is a byte of the next request.
-func (c *conn) wait(timeout time.Duration) error {
+func (c *conn) wait() error {
 	c.mend()
 	if c.in.Buffered() > 0 {
 		return nil
 	}
-	if c.s.stopping.Load() {
+	timeout := c.s.o.KeepAlive
+	switch {
+	case c.s.stopping.Load():
 		timeout = c.grace()
+	case c.fresh:
+		timeout = c.s.o.HeadTimeout
+	case timeout > settleAfter:
+		c.nc.LimitRead(settleAfter)
+		err := c.in.Wait()
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if !c.nc.ReadBroken() {
+			go c.s.settle(c)
+			return errHandedOver
+		}
+		return c.lastWait(err)
 	}
 	c.nc.LimitRead(timeout)
-	err := c.in.Wait()
-	if err != nil && c.nc.ReadBroken() && !c.isAborted() {
-		// endIdle may have come after a request did: that one is still served.
-		c.nc.MendRead()
-		c.nc.LimitRead(c.grace())
-		err = c.in.Wait()
+	return c.lastWait(c.in.Wait())
+}
+
+// lastWait gives a connection whose wait the server's end has broken its grace:
+// a request may have come before that. That one is still served.
+func (c *conn) lastWait(err error) error {
+	if err == nil || !c.nc.ReadBroken() || c.isAborted() {
+		return err
 	}
-	return err
+	c.nc.MendRead()
+	c.nc.LimitRead(c.grace())
+	return c.in.Wait()
 }
 
 // mend undoes what has ended the last request's reads and writes: its
@@ -110,7 +133,7 @@ func (c *conn) begin() {
 
 // readHead reads the head of which the first byte is there.
 func (c *conn) readHead() ([]byte, error) {
-	c.nc.LimitReadUntil(time.Now().Add(c.s.o.HeadTimeout))
+	c.nc.LimitReads(c.s.o.HeadTimeout)
 	return c.in.ReadHead(http1.MaxHeadBytes)
 }
 
@@ -125,12 +148,6 @@ func (c *conn) finish() {
 	if !c.s.keep(st) {
 		c.in.Detach()
 	}
-}
-
-func (c *conn) currentStream() *stream {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.current
 }
 
 // grace is how long a connection that waits for a request still may when the
@@ -160,6 +177,9 @@ func (c *conn) abort() {
 	c.mu.Unlock()
 	c.nc.BreakRead()
 	c.nc.BreakWrite()
+	if st != nil && st.headSent.Load() {
+		_ = c.nc.SetLinger(0) // nobody must take what was sent for the whole
+	}
 	_ = c.nc.Close()
 	if st != nil {
 		st.x.Cancel(errAborted)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/middleware"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/http1"
-	"github.com/outrigger-mesh/outrigger/sidecar/internal/route"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
 )
 
@@ -28,7 +27,12 @@ func (c *conn) serveRequest(head []byte) bool {
 	x.Request.Peer.Addr = c.peer
 	st.body.begin(framing)
 	c.prepare(x)
-	c.watch.arm(st)
+	if !framing.Close {
+		// A client that has said that it sends nothing more may close its way
+		// out and still wait for the answer: for it the end is no sign of going
+		// (RFC 9112, section 9.6).
+		st.watch.arm()
+	}
 	x.SetTarget(c.match(x))
 	send := x.Serve(x.Chain())
 	// From here on a cancellation also stops what is being written.
@@ -39,12 +43,11 @@ func (c *conn) serveRequest(head []byte) bool {
 		}
 		c.nc.MendWrite() // it has done its work: the answer can be sent
 	}
-	st.limitWrite()
 	if !send {
 		c.end(x, middleware.ErrClientGone)
 		return false
 	}
-	if x.Response.Status == http.StatusSwitchingProtocols {
+	if x.Response.Upgrade != nil {
 		c.upgrade(x)
 		return false
 	}
@@ -54,9 +57,11 @@ func (c *conn) serveRequest(head []byte) bool {
 // prepare does what is this hop's own to the request.
 func (c *conn) prepare(x *middleware.Exchange) {
 	r := &x.Request
-	if len(r.Upgrade) > 0 && middleware.EqualFold(r.Upgrade, "h2c") {
-		r.Upgrade = nil // not forwarded: the request is served without it (RFC 9113, section 3.1)
-		r.Header.Del("http2-settings")
+	if len(r.Upgrade) > 0 {
+		r.Upgrade = withoutH2C(r.Upgrade)
+		if len(r.Upgrade) == 0 {
+			r.Header.Del("http2-settings")
+		}
 	}
 	if !c.s.o.Forwarded {
 		return
@@ -70,20 +75,28 @@ func (c *conn) prepare(x *middleware.Exchange) {
 	r.Header.Set("x-forwarded-proto", string(r.Scheme))
 }
 
+// match finds the request's target. What must not be forwarded gets one that
+// refuses, with the chain that it would have had: the refusal belongs into log
+// and metrics.
 func (c *conn) match(x *middleware.Exchange) *middleware.Target {
-	if string(x.Request.Method) == http.MethodConnect {
-		t := *c.s.o.Dispatcher.Match(x) // for its chain: the refusal belongs into log and metrics
-		refusal := route.Refusal(t.Route, http.StatusNotImplemented, middleware.ReasonMethodRefused,
-			"CONNECT is not forwarded: send the request itself, with the service as Host")
-		t.Pick, t.Timeout = refusal.Pick, 0
-		return &t
+	t := c.s.o.Dispatcher.Match(x)
+	switch string(x.Request.Method) {
+	case http.MethodConnect:
+		if !c.s.o.Tunnels {
+			return refusal(t, http.StatusNotImplemented, middleware.ReasonMethodRefused,
+				"CONNECT is not served here: send the request itself, with the service as Host")
+		}
+	case http.MethodOptions, http.MethodTrace:
+		if last, ok := countForward(&x.Request.Header); last || !ok {
+			return lastHop(t, string(x.Request.Method), ok)
+		}
 	}
-	return c.s.o.Dispatcher.Match(x)
+	return t
 }
 
 // end is the end of the exchange, after the last byte.
 func (c *conn) end(x *middleware.Exchange, err error) {
-	c.watch.disarm()
+	c.stream.watch.disarm()
 	c.stream.body.stop()
 	x.End(err)
 }
@@ -95,10 +108,12 @@ func (c *conn) respond(x *middleware.Exchange, framing http1.Framing) bool {
 	if c.s.o.TellUnsent && x.Local() && unsent(x) {
 		r.Header.Set(upstream.HeaderUnsent, "1")
 	}
-	closing := framing.Close || c.s.draining.Load() || c.stream.unwanted(x)
+	// A client that was refused a tunnel may have sent what was meant for it.
+	closing := framing.Close || c.s.draining.Load() || c.stream.unwanted(x) || string(x.Request.Method) == http.MethodConnect
 	old := x.Request.Proto == middleware.HTTP10
 	st := c.stream
 	st.writing.Lock() // an interim response that is being sent comes first
+	st.limitWrite()
 	var chunked bool
 	st.out, chunked, closing = http1.AppendResponse(st.out[:0], r, http1.ResponseOptions{Method: x.Request.Method, Close: closing, Old: old})
 	st.writing.Unlock()
@@ -144,6 +159,7 @@ func (c *conn) writeBody(x *middleware.Exchange, head []byte, chunked bool, leng
 		src = http.NoBody
 	}
 	n, readErr, writeErr := http1.CopyBody(c.nc, src, head, chunked, &r.Trailer)
+	x.AddSent(n)
 	switch {
 	case writeErr != nil:
 		return gone(x, writeErr)
@@ -208,11 +224,13 @@ func unsent(x *middleware.Exchange) bool {
 func (c *conn) upgrade(x *middleware.Exchange) {
 	r := x.Response
 	x.LiftLimits()
-	c.watch.disarm()
+	c.stream.watch.disarm()
 	head, _, _ := http1.AppendResponse(nil, r, http1.ResponseOptions{Method: x.Request.Method})
 	c.nc.MendRead() // the watcher's
 	c.nc.LimitRead(0)
+	c.stream.writing.Lock()
 	c.nc.LimitWrite(0)
+	c.stream.writing.Unlock()
 	if c.isAborted() {
 		c.nc.BreakRead()
 		c.nc.BreakWrite()
@@ -226,7 +244,8 @@ func (c *conn) upgrade(x *middleware.Exchange) {
 	go func() {
 		defer close(done)
 		defer x.Release()
-		_, err := io.Copy(r.Upgrade, c.in)
+		n, err := io.Copy(r.Upgrade, c.in)
+		x.Request.Body.AddRead(n)
 		if err == nil {
 			err = r.Upgrade.Close()
 		}
@@ -234,7 +253,8 @@ func (c *conn) upgrade(x *middleware.Exchange) {
 			x.Cancel(errors.Join(middleware.ErrClientGone, err))
 		}
 	}()
-	_, err := io.Copy(c.nc, bodyOf(r))
+	n, err := io.Copy(c.nc, bodyOf(r))
+	x.AddSent(n)
 	if err == nil && c.nc.CloseWrite() == nil {
 		select { // the other way may have something left to say
 		case <-done:

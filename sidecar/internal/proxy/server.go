@@ -42,6 +42,9 @@ type Options struct {
 	// TellUnsent marks local replies to requests that certainly reached no app,
 	// for the sidecar on the caller's side.
 	TellUnsent bool
+	// Tunnels has CONNECT served: a tunnel to an endpoint of the authority's
+	// service.
+	Tunnels bool
 	// Forwarded adds x-forwarded-for and x-forwarded-proto: at the edge of the
 	// mesh.
 	Forwarded bool
@@ -141,16 +144,36 @@ func (s *Server) start(nc net.Conn) {
 		return
 	}
 	s.o.Metrics.connections.WithLabelValues(s.o.Listener).Inc()
-	go func() {
-		defer s.wg.Done()
-		defer func() {
-			s.mu.Lock()
-			delete(s.conns, c)
-			s.mu.Unlock()
-			s.o.Metrics.connections.WithLabelValues(s.o.Listener).Dec()
-		}()
-		c.serve()
-	}()
+	go s.run(c)
+}
+
+// run serves a connection until it ends.
+func (s *Server) run(c *conn) {
+	if c.serve() {
+		s.ended(c)
+	}
+}
+
+// settle waits for the rest of the time that a connection may be without a
+// request, on a small stack: it calls the wait itself and nothing before it.
+func (s *Server) settle(c *conn) {
+	c.nc.LimitRead(s.o.KeepAlive - settleAfter)
+	if c.lastWait(c.in.Wait()) != nil {
+		s.ended(c)
+		return
+	}
+	s.run(c)
+}
+
+// ended closes the connection and forgets it.
+func (s *Server) ended(c *conn) {
+	_ = c.nc.Close()
+	c.in.Release()
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.o.Metrics.connections.WithLabelValues(s.o.Listener).Dec()
+	s.wg.Done()
 }
 
 // lastAccepts is how long connections are still taken after the end has begun.

@@ -16,6 +16,8 @@ type stream struct {
 	body requestBody
 	out  []byte // the response's head
 
+	watch watcher
+
 	interrupted atomic.Bool // the exchange was canceled
 	headSent    atomic.Bool // of the final response, or it is about to be
 	writing     sync.Mutex  // interim responses come from the pump's goroutine
@@ -31,7 +33,7 @@ func (s *Server) stream(c *conn) *stream {
 		st = &stream{}
 		st.x = middleware.NewExchange(st)
 		st.x.Logger = s.o.Logger
-		st.body.st = st
+		st.body.st, st.watch.st = st, st
 	}
 	st.c = c
 	st.interrupted.Store(false)

@@ -20,10 +20,11 @@ const (
 // so that the work for it can end. It looks at the connection without taking
 // bytes; when the next request is there already, it sees no further.
 //
-// Its timer is not set for each request: once set, it fires in its own time and
-// looks whether the request is still the same as the last time.
+// It belongs to a stream. Its timer is not set for each request: once set, it
+// fires in its own time and looks whether the request is still the same as the
+// last time.
 type watcher struct {
-	c *conn
+	st *stream
 
 	request atomic.Uint64 // counts arm
 	state   atomic.Uint32 // watchOff ...
@@ -42,7 +43,8 @@ const (
 	watchLooking               // and the watcher reads the connection
 )
 
-func (w *watcher) arm(*stream) {
+// arm begins the watch over a request.
+func (w *watcher) arm() {
 	w.request.Add(1)
 	w.state.Store(watchOn)
 	if !w.ticking.Load() && w.ticking.CompareAndSwap(false, true) {
@@ -88,13 +90,15 @@ func (w *watcher) tick() {
 
 // look reads the connection's end. w.mu is held; look gives it back.
 func (w *watcher) look() {
-	st := w.c.currentStream()
-	if st == nil || !st.body.complete() { // who reads the body sees the client go
+	// While the state is watchLooking the request does not end, and the stream
+	// stays with its connection.
+	if !w.state.CompareAndSwap(watchOn, watchLooking) {
 		w.set()
 		w.mu.Unlock()
 		return
 	}
-	if !w.state.CompareAndSwap(watchOn, watchLooking) {
+	if !w.st.body.complete() { // who reads the body sees the client go
+		w.state.Store(watchOn)
 		w.set()
 		w.mu.Unlock()
 		return
@@ -102,8 +106,8 @@ func (w *watcher) look() {
 	done := make(chan struct{})
 	w.done = done
 	w.mu.Unlock()
-	if w.c.nc.AwaitEnd() {
-		st.x.Cancel(middleware.ErrClientGone)
+	if w.st.c.nc.AwaitEnd() {
+		w.st.x.Cancel(middleware.ErrClientGone)
 	}
 	w.mu.Lock()
 	w.ticking.Store(false)
@@ -116,10 +120,13 @@ func (w *watcher) disarm() {
 	if w.state.CompareAndSwap(watchOn, watchOff) || w.state.Load() == watchOff {
 		return
 	}
-	w.mu.Lock()
+	w.mu.Lock() // the watcher is about to look, or looks
 	done := w.done
+	w.done = nil
 	w.mu.Unlock()
-	w.c.nc.BreakRead()
-	<-done
+	if done != nil {
+		w.st.c.nc.BreakRead()
+		<-done
+	}
 	w.state.Store(watchOff)
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +20,7 @@ const HeaderUnsent = "x-outrigger-unsent"
 // Try sends the request to the host and reads the head of its response
 // (middleware.TryHandler).
 func (h *host) Try(a *middleware.Attempt) error {
-	for fresh := false; ; {
+	for fresh := string(a.Exchange().Request.Method) == http.MethodConnect; ; {
 		c, err := h.get(a, fresh)
 		if err != nil {
 			return h.connectFailed(err)
@@ -80,6 +81,9 @@ func (c *clientConn) closedBeforeUse(a *middleware.Attempt) bool {
 func (c *clientConn) roundTrip(a *middleware.Attempt) error {
 	c.attempt = a
 	r := &a.Exchange().Request
+	if string(r.Method) == http.MethodConnect {
+		return c.tunnel(a)
+	}
 	c.nc.LimitRead(0) // until the head: deadlines are the exchange's
 	c.out = http1.AppendRequest(c.out[:0], r)
 	whole := r.Body.None()
@@ -127,6 +131,20 @@ func (c *clientConn) roundTrip(a *middleware.Attempt) error {
 	return nil
 }
 
+// tunnel makes the connection itself the answer to CONNECT (RFC 9110, section
+// 9.3.6).
+func (c *clientConn) tunnel(a *middleware.Attempt) error {
+	c.closing = true
+	a.MarkSent()
+	c.nc.LimitRead(0)
+	c.nc.LimitWrite(0)
+	a.Response.Status = http.StatusOK
+	a.Response.ContentLength = -1
+	a.Response.Body = rawReader{c}
+	a.Response.Upgrade = rawWriter{c}
+	return nil
+}
+
 // readHead reads heads until the final one; interim ones go to the client.
 func (c *clientConn) readHead(a *middleware.Attempt) (http1.Framing, error) {
 	res := &a.Response
@@ -155,14 +173,38 @@ func (c *clientConn) readHead(a *middleware.Attempt) (http1.Framing, error) {
 	return http1.Framing{}, c.invalid(errors.New("too many interim responses"))
 }
 
+// switchProtocols takes a 101. Whatever becomes of it, the endpoint speaks
+// another protocol from here on: the connection is not used again.
 func (c *clientConn) switchProtocols(a *middleware.Attempt) error {
-	if len(a.Exchange().Request.Upgrade) == 0 {
+	c.closing = true
+	offered := a.Exchange().Request.Upgrade
+	if len(offered) == 0 {
 		return c.invalid(errors.New("101 without being asked"))
 	}
-	c.closing = true
+	if chosen := a.Response.Header.Get("upgrade"); !among(offered, chosen) {
+		return c.invalid(fmt.Errorf("101 to protocol %q, which was not offered", chosen))
+	}
 	a.Response.Body = rawReader{c}
 	a.Response.Upgrade = rawWriter{c}
 	return nil
+}
+
+// among reports whether every protocol of the list chosen is one of those that
+// were offered (RFC 9110, section 7.8).
+func among(offered, chosen []byte) bool {
+	if len(chosen) == 0 {
+		return false
+	}
+	for c := range bytes.SplitSeq(chosen, []byte{','}) {
+		found := false
+		for o := range bytes.SplitSeq(offered, []byte{','}) {
+			found = found || bytes.EqualFold(bytes.TrimSpace(o), bytes.TrimSpace(c))
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
 }
 
 // broken is the failure of a read or write before the head was there. When the
@@ -187,6 +229,7 @@ func (c *clientConn) broken(err error) error {
 }
 
 func (c *clientConn) invalid(err error) error {
+	c.closing = true
 	return &middleware.Reject{
 		Status:  http.StatusBadGateway,
 		Reason:  middleware.ReasonUpstreamInvalid,

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package run
+
+// TrimResident does something on Linux alone.
+func TrimResident() {}
