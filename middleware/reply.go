@@ -5,9 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 	"unicode/utf8"
-
-	"github.com/google/uuid"
 )
 
 // HeaderRequestID is the field that carries a request's id over hops, and
@@ -112,11 +111,7 @@ func (x *Exchange) RequestID() []byte {
 // NewRequestID gives the request a fresh random id (UUID version 7, RFC 9562),
 // whatever it said itself.
 func (x *Exchange) NewRequestID() []byte {
-	id, err := uuid.NewV7()
-	if err != nil { // the system has no randomness: better no id than a wrong one
-		return nil
-	}
-	x.requestID = append(x.requestID[:0], id.String()...)
+	x.requestID = appendUUID(x.requestID[:0], time.Now())
 	return x.requestID
 }
 

@@ -94,10 +94,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 	c.r += n
 	if len(p)-n >= minSpace && c.err == nil { // what came with the head is less than what has come since
 		more, err := c.nc.ReadNow(p[n:])
-		if err == io.EOF {
-			c.err = err
-		}
-		n += more // another error comes again
+		n += more
+		c.err = err // the system says it once: a reset would look like the end the next time
 	}
 	return n, nil
 }

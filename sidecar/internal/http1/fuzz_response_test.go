@@ -48,17 +48,17 @@ func FuzzResponse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		came, theirs, err := readTheirResponse(bytes.TrimPrefix(in, []byte("\r\n")), name)
+		theirs, err := readTheirResponse(bytes.TrimPrefix(in, []byte("\r\n")), name)
 		if err != nil {
 			t.Fatalf("we accept what net/http refuses: %v", err)
 		}
-		if came.StatusCode != r.Status || r.Status != 101 && theirs.body != body {
-			t.Fatalf("%d with body %q, net/http has %d with %q", r.Status, body, came.StatusCode, theirs.body)
+		if theirs.status != r.Status || r.Status != 101 && theirs.body != body {
+			t.Fatalf("%d with body %q, net/http has %d with %q", r.Status, body, theirs.status, theirs.body)
 		}
 		if rest := c.Rest(); r.Status != 101 && theirs.rest != string(rest) && len(in) < bufferSize/2 {
 			t.Fatalf("behind the response %q is left, net/http leaves %q", rest, theirs.rest)
 		}
-		if !framing.Close && came.Close {
+		if !framing.Close && theirs.close {
 			t.Fatalf("we keep a connection that net/http closes")
 		}
 		if r.Status < 200 {
@@ -74,18 +74,18 @@ func FuzzResponse(f *testing.F) {
 				t.Fatalf("write: %v, %v", readErr, writeErr)
 			}
 		}
-		went, sent, err := readTheirResponse(out.Bytes(), name)
+		sent, err := readTheirResponse(out.Bytes(), name)
 		if err != nil {
 			t.Fatalf("what we send on is not HTTP: %v\n%q", err, out.Bytes())
 		}
-		if sent.rest != "" || went.StatusCode != came.StatusCode || sent.body != theirs.body {
-			t.Fatalf("%d with %q went on and %q behind it; %d with %q came", went.StatusCode, sent.body, sent.rest, came.StatusCode, theirs.body)
+		if sent.rest != "" || sent.status != theirs.status || sent.body != theirs.body {
+			t.Fatalf("%d with %q went on and %q behind it; %d with %q came", sent.status, sent.body, sent.rest, theirs.status, theirs.body)
 		}
-		if went.ContentLength < 0 && !chunked && !closing && !NoBody(r.Status, []byte(name)) {
+		if sent.length < 0 && !chunked && !closing && !NoBody(r.Status, []byte(name)) {
 			t.Fatalf("nobody knows where the body ends: %q", out.Bytes())
 		}
-		named := namedBy(came.Header)
-		sameFields(t, "fields", endToEnd(went.Header, named), endToEnd(came.Header, named))
+		named := namedBy(theirs.header)
+		sameFields(t, "fields", endToEnd(sent.header, named), endToEnd(theirs.header, named))
 		if chunked {
 			sameFields(t, "trailers", trailersOf(sent.trailer), trailersOf(theirs.trailer))
 		}

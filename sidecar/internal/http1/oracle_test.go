@@ -16,11 +16,15 @@ import (
 // message is what one parser has understood of the first message in a piece of
 // input: what two parsers have to agree upon.
 type message struct {
-	start   string // method, target and authority, or the status
 	header  http.Header
 	body    string
 	trailer http.Header
 	rest    string // the input behind the message
+
+	// Of a response alone.
+	status int
+	length int64
+	close  bool
 }
 
 // fieldsOf is a header as net/http keeps one. A field of an empty value is one
@@ -111,21 +115,21 @@ func readTheirRequest(in []byte) (*http.Request, message, error) {
 
 // readTheirResponse is readTheirRequest for the response to a request of the
 // method.
-func readTheirResponse(in []byte, method string) (*http.Response, message, error) {
+func readTheirResponse(in []byte, method string) (message, error) {
 	br := bufio.NewReaderSize(bytes.NewReader(in), 1<<17)
 	r, err := http.ReadResponse(br, &http.Request{Method: method})
 	if err != nil {
-		return nil, message{}, err
+		return message{}, err
 	}
 	defer func() { _ = r.Body.Close() }()
-	m := message{header: r.Header}
+	m := message{header: r.Header, status: r.StatusCode, length: r.ContentLength, close: r.Close}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return r, m, err
+		return m, err
 	}
 	rest, _ := io.ReadAll(br)
 	m.body, m.trailer, m.rest = string(body), r.Trailer, string(rest)
-	return r, m, nil
+	return m, nil
 }
 
 // readOurs reads the body that follows a head, to its end.

@@ -134,9 +134,6 @@ func framingField(name []byte) bool {
 // CRLF.
 const chunkRoom = 10
 
-// bodyBuffer is the memory that a body is copied through, in bytes.
-const bodyBuffer = 32 << 10
-
 // CopyBody copies src to w until its end: as chunks with the trailer section
 // behind them, or as it is. Each piece that src gives goes out at once, in one write.
 // head, which may be empty, goes out with the first piece when src has that
@@ -145,7 +142,13 @@ const bodyBuffer = 32 << 10
 // It returns the number of body bytes written, and which side an error came
 // from.
 func CopyBody(w io.Writer, src io.Reader, head []byte, chunked bool, trailer *middleware.Header) (n int64, readErr, writeErr error) {
-	buf := getBody()
+	return CopySized(w, src, head, chunked, -1, trailer)
+}
+
+// CopySized is CopyBody for a body of which the length is known, or is -1: long
+// ones are copied in larger pieces.
+func CopySized(w io.Writer, src io.Reader, head []byte, chunked bool, length int64, trailer *middleware.Header) (n int64, readErr, writeErr error) {
+	buf := getBody(length)
 	defer putBody(buf)
 	b := buf.b[:0]
 	b = append(b, head...)
@@ -185,10 +188,10 @@ func appendPiece(b []byte, src io.Reader, chunked bool, n int64) ([]byte, int64,
 	}
 	free := cap(b) - len(b) - room - 2
 	if free < minSpace { // a large head: it needs more memory, once
-		bigger := make([]byte, len(b), len(b)+bodyBuffer)
+		bigger := make([]byte, len(b), len(b)+smallBody)
 		copy(bigger, b)
 		b = bigger
-		free = bodyBuffer - room - 2
+		free = smallBody - room - 2
 	}
 	start := len(b)
 	got, err := src.Read(b[start+room : start+room+free])

@@ -48,6 +48,7 @@ const (
 	taskRead    task = iota
 	taskReadNow      // without waiting
 	taskPeek         // without taking
+	taskGlance       // without waiting and without taking
 	taskExchange
 )
 
@@ -232,9 +233,8 @@ func (c *Conn) Alive() bool {
 	if c.raw == nil {
 		return true
 	}
-	ok := false
-	err := c.raw.Control(func(fd uintptr) { ok = still(fd) })
-	return err == nil && ok
+	c.readN, c.readErr, c.task = 0, nil, taskGlance
+	return c.raw.Read(c.onRead) == nil && c.readN == 0 && c.readErr == nil
 }
 
 func (c *Conn) read(t task) (int, error) {
@@ -268,7 +268,7 @@ func (c *Conn) readable(fd uintptr) bool {
 	}
 	var n int
 	var err syscall.Errno
-	if c.task == taskPeek {
+	if c.task == taskPeek || c.task == taskGlance {
 		n, err = glance(fd)
 	} else {
 		n, err = recv(fd, c.readInto)
@@ -277,7 +277,7 @@ func (c *Conn) readable(fd uintptr) bool {
 		c.readN, c.readErr = result(n, err)
 		return true
 	}
-	if c.task == taskReadNow {
+	if c.task == taskReadNow || c.task == taskGlance {
 		return true
 	}
 	if c.lazy != nil {

@@ -6,7 +6,7 @@
 // How: sockets of the net package never block, so that the scheduler need not
 // be told of a read or a write, as the net package does it for calls that may
 // sleep. A call that would have to wait parks its goroutine in the runtime's
-// poller as ever. ADR 0010 has the measurements.
+// poller as ever. ADR 0011 has the measurements.
 //
 // One goroutine reads and one writes; these may be two. The rest may be called
 // from anywhere.

@@ -59,24 +59,32 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	c.nc.LimitRead(d)
 	n, err := b.reader.Read(p)
-	if err == nil {
-		return n, nil
-	}
-	var malformed http1.Malformed
 	switch {
+	case err == nil:
+		return n, nil
 	case err == io.EOF:
 		b.finished = true
+		return n, io.EOF
+	}
+	return n, b.failed(err)
+}
+
+// failed says in the words of the seam why the body cannot be read on.
+func (b *requestBody) failed(err error) error {
+	st, c := b.st, b.st.c
+	var malformed http1.Malformed
+	switch {
 	case errors.As(err, &malformed):
 		c.s.o.Metrics.malformed.WithLabelValues(c.s.o.Listener, string(malformed)).Inc()
+		return err
 	case isTimeout(err) && !st.interrupted.Load():
-		err = middleware.ErrIdle
+		return middleware.ErrIdle
 	case isTimeout(err):
-		err = middleware.ErrEnded
+		return middleware.ErrEnded
 	case errors.Is(err, http1.ErrHeadTooLarge):
-	default:
-		err = errors.Join(middleware.ErrClientGone, err)
+		return err
 	}
-	return n, err
+	return errors.Join(middleware.ErrClientGone, err)
 }
 
 // Buffered is the number of bytes that are there already.

@@ -158,7 +158,7 @@ func (c *conn) writeBody(x *middleware.Exchange, head []byte, chunked bool, leng
 	if r.Body == nil {
 		src = http.NoBody
 	}
-	n, readErr, writeErr := http1.CopyBody(c.nc, src, head, chunked, &r.Trailer)
+	n, readErr, writeErr := http1.CopySized(c.nc, src, head, chunked, length, &r.Trailer)
 	x.AddSent(n)
 	switch {
 	case writeErr != nil:

@@ -54,7 +54,8 @@ type dispatcher struct {
 }
 
 func (d *dispatcher) Match(x *middleware.Exchange) *middleware.Target {
-	if t := d.others[string(route.Host(nil, x.Request.Authority))]; t != nil {
+	var buf [128]byte
+	if t := d.others[string(route.Host(buf[:0], x.Request.Authority))]; t != nil {
 		return t
 	}
 	return d.any

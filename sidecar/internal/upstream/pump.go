@@ -39,7 +39,7 @@ func (c *clientConn) startPump(a *middleware.Attempt) {
 	go func() {
 		defer x.Release()
 		r := &x.Request
-		_, readErr, writeErr := http1.CopyBody(c.nc, a.Body(), c.out, r.ContentLength < 0, &r.Trailer)
+		_, readErr, writeErr := http1.CopySized(c.nc, a.Body(), c.out, r.ContentLength < 0, r.ContentLength, &r.Trailer)
 		switch {
 		case readErr != nil:
 			// The endpoint must not take half a body for a whole one.
