@@ -42,6 +42,7 @@ test: ## vet, and every test with real servers and the race detector
 	@bash internal/testenv/install.sh
 	$(GO) vet ./...
 	$(GO) test -race -timeout $(TEST_TIMEOUT) ./...
+	$(GO) test -run Alloc ./internal/balance/... ./middleware/... ./sidecar/internal/...
 
 .PHONY: check
 check: tools check-format check-tidy check-lint check-imports check-generated ## formatting, linters, import rules, generated files
@@ -89,8 +90,17 @@ generate: tools ## generate code from the .proto files
 		--go_out="$(OUT)" --go_opt=paths=source_relative \
 		--go-grpc_out="$(OUT)" --go-grpc_opt=paths=source_relative $(PROTOS)
 
+# One hop through the sidecar beside nginx, HAProxy and others: see bench/README.md.
+# BENCHFLAGS='-rounds 3 -only sidecar' and the like.
+BENCHFLAGS ?=
+
 .PHONY: bench
-bench: ## benchmarks with allocations (PKG=./internal/conf BENCHTIME=1s)
+bench: build ## the sidecar beside nginx, HAProxy, Caddy and others (installs them)
+	@bash bench/install.sh
+	$(GO) run ./bench hop -binary bin/sidecar $(BENCHFLAGS)
+
+.PHONY: benchmarks
+benchmarks: ## Go benchmarks with allocations (PKG=./internal/conf BENCHTIME=1s)
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) $(PKG)
 
 .PHONY: fuzz

@@ -9,9 +9,9 @@ import (
 
 // Times of KeepSmall.
 const (
-	startOver   = time.Second      // after it, what was needed to start is given back
-	memoryEvery = 10 * time.Second // between two looks
-	spareMemory = 4 << 20          // bytes that may lie unused
+	startOver   = time.Second     // after it, what was needed to start is given back
+	memoryEvery = 5 * time.Second // between two looks
+	spareMemory = 4 << 20         // bytes that may lie unused
 )
 
 // KeepSmall gives memory back to the system that the program does not use: once

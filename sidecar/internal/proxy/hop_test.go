@@ -137,6 +137,9 @@ func defaultChain(t testing.TB) func(*middleware.Target) {
 }
 
 func TestARequestAllocatesNothing(t *testing.T) {
+	if underRace {
+		t.Skip("make test runs it once more without the race detector")
+	}
 	for _, tt := range []struct {
 		name            string
 		request, answer string

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
@@ -63,16 +62,21 @@ func (c *conn) prepare(x *middleware.Exchange) {
 			r.Header.Del("http2-settings")
 		}
 	}
-	if !c.s.o.Forwarded {
-		return
+	if c.s.o.Forwarded {
+		c.forwarded(r)
 	}
-	var hops []string
+}
+
+// forwarded notes at the edge of the mesh from whom the request came.
+func (c *conn) forwarded(r *middleware.Request) {
+	var buf [256]byte
+	hops := buf[:0]
 	for before := range r.Header.Values("x-forwarded-for") {
-		hops = append(hops, string(before))
+		hops = append(append(hops, before...), ", "...)
 	}
-	hops = append(hops, c.peer.Addr().Unmap().String())
-	r.Header.Set("x-forwarded-for", strings.Join(hops, ", "))
-	r.Header.Set("x-forwarded-proto", string(r.Scheme))
+	hops = c.peer.Addr().Unmap().AppendTo(hops)
+	r.Header.SetBytes("x-forwarded-for", hops)
+	r.Header.SetBytes("x-forwarded-proto", r.Scheme)
 }
 
 // match finds the request's target. What must not be forwarded gets one that
