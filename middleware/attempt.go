@@ -25,7 +25,7 @@ type Endpoint struct {
 	Region, Zone string
 	Weight       uint32 // relative; at least 1
 	Priority     uint32
-	Draining     bool // takes nothing new
+	Draining     bool // takes nothing new unless all are
 	Stats        *Stats
 	Transport    TryHandler // the end of the attempt stage for this endpoint
 }

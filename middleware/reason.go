@@ -18,6 +18,7 @@ const (
 	ReasonNoRoute         Reason = "no_route"          // the service has no route for this request
 	ReasonRouteStatus     Reason = "route_status"      // the route itself says what to answer
 	ReasonNoEndpoint      Reason = "no_endpoint"       // the service has no endpoint to send to
+	ReasonPoolFull        Reason = "pool_full"         // the limits of the service's connections are reached
 	ReasonConnectFailed   Reason = "connect_failed"    // no connection to the endpoint; nothing was sent
 	ReasonUpstreamReset   Reason = "upstream_reset"    // the endpoint broke the connection off
 	ReasonUpstreamInvalid Reason = "upstream_invalid"  // the endpoint's answer is not HTTP

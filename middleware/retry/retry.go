@@ -113,7 +113,8 @@ func failureOf(a *middleware.Attempt) Failure {
 		return Reset
 	case middleware.ReasonTryTimeout:
 		return Timeout
-	case middleware.ReasonUpstreamInvalid, middleware.ReasonDeadline, middleware.ReasonClientGone, middleware.ReasonClientBody:
+	case middleware.ReasonUpstreamInvalid, middleware.ReasonDeadline, middleware.ReasonClientGone, middleware.ReasonClientBody,
+		middleware.ReasonPoolFull: // the limits are the service's, not this endpoint's
 		return ""
 	}
 	return ofStatus(reject.Status)

@@ -36,7 +36,7 @@ func (a *App) SetDefaults() {
 // Port is one port of the app.
 type Port struct {
 	Name     string            // what the service's port is joined with
-	Protocol registry.Protocol // only http yet
+	Protocol registry.Protocol // http, or tcp: passed through as it is
 	Address  string            // of the app
 	// Listen is where the mesh's requests for it come in; the first port's
 	// default is listen.inbound.
@@ -196,9 +196,10 @@ func (c *Config) Ports() []Port {
 }
 
 // ServicePort is the number that callers use for the app's i-th port where no
-// MeshService declares one: 80 for the first, for the others the app's own.
+// MeshService declares one: 80 for the first if that is http, for the others the
+// app's own.
 func (a *App) ServicePort(i int) uint16 {
-	if i == 0 {
+	if i == 0 && a.Ports[i].Protocol == registry.ProtocolHTTP {
 		return registry.DefaultPort
 	}
 	_, port, _ := net.SplitHostPort(a.Ports[i].Address)

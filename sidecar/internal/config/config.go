@@ -42,8 +42,10 @@ type Config struct {
 	Outbound   Outbound
 	Upstreams  map[string]Upstream // by the name as it is written; see UpstreamKey
 	Middleware conf.Node           // the path of a file, or its content inline; absent: none
+	Limits     Limits
 	Log        Log
 	Drain      Drain
+	Upgrade    Upgrade
 }
 
 // Node is who this sidecar is and where.
@@ -54,6 +56,8 @@ type Node struct {
 	Host      string // name or asset id of the machine, as the CMDB knows it
 	Region    string
 	Zone      string
+
+	DefaultID bool `yaml:"-"` // the file gives no id: it is made of other keys
 }
 
 // Locality is the node's region and zone.
@@ -125,15 +129,6 @@ type Log struct {
 	Format run.LogFormat
 }
 
-// Drain is how the sidecar ends.
-type Drain struct {
-	// Delay is how long requests are still taken after the app was
-	// deregistered, for the callers to learn of it.
-	Delay time.Duration
-	// Timeout is how long requests in flight may take to end after Delay.
-	Timeout time.Duration
-}
-
 // Default is the configuration that an empty file stands for.
 func Default() *Config {
 	host, err := os.Hostname()
@@ -157,7 +152,9 @@ func defaults(host string) *Config {
 		Discovery: Discovery{Registry: Registry{TTL: 15 * time.Second}},
 		Outbound:  Outbound{Unknown: UnknownRefuse},
 		Log:       Log{Level: "info", Format: run.LogAuto},
-		Drain:     Drain{Delay: time.Second, Timeout: 30 * time.Second},
+		Limits:    defaultLimits(),
+		Drain:     Drain{Delay: time.Second, Timeout: 30 * time.Second, App: 5 * time.Second},
+		Upgrade:   Upgrade{Timeout: time.Minute},
 	}
 }
 
@@ -208,7 +205,7 @@ func (c *Config) complete() {
 		c.Gateway.Name = c.Node.Namespace + "/gateway"
 	}
 	if c.Node.ID == "" {
-		c.Node.ID = c.defaultID()
+		c.Node.ID, c.Node.DefaultID = c.defaultID(), true
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/internal/run"
 	"github.com/outrigger-mesh/outrigger/registry"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/config"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
 )
 
 var ignoreNodes = cmpopts.IgnoreTypes(conf.Node{})
@@ -71,9 +72,12 @@ func TestLoadReadsEveryKey(t *testing.T) {
 				{Address: "127.0.0.1:9000", Weight: 1},
 				{Address: "10.0.0.1:9000", Weight: 5, Region: "bj", Zone: "bj-1"},
 			},
+			Settings: upstream.DefaultSettings(),
 		}},
-		Log:   config.Log{Level: "debug", Format: run.LogJSON},
-		Drain: config.Drain{Delay: time.Second, Timeout: 10 * time.Second},
+		Limits:  config.Default().Limits,
+		Log:     config.Log{Level: "debug", Format: run.LogJSON},
+		Drain:   config.Drain{Delay: time.Second, Timeout: 10 * time.Second, App: 5 * time.Second},
+		Upgrade: config.Upgrade{Timeout: time.Minute},
 	}
 	if diff := cmp.Diff(want, got, ignoreNodes); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)

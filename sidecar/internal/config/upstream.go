@@ -9,6 +9,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/internal/conf"
 	"github.com/outrigger-mesh/outrigger/registry"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
 )
 
 // Upstream is a static service.
@@ -16,10 +17,14 @@ type Upstream struct {
 	Endpoints      []Endpoint
 	Protocol       registry.Protocol // only http yet
 	ConnectTimeout time.Duration     // zero: the pool's own default
+
+	upstream.Settings
 }
 
 // SetDefaults is the defaults of an upstream's keys.
-func (u *Upstream) SetDefaults() { u.Protocol = registry.ProtocolHTTP }
+func (u *Upstream) SetDefaults() {
+	u.Protocol, u.Settings = registry.ProtocolHTTP, upstream.DefaultSettings()
+}
 
 // Validate finds what is wrong with the upstream by itself.
 func (u Upstream) Validate() error {

@@ -28,6 +28,17 @@ func checkProtocol(p registry.Protocol) error {
 	return fmt.Errorf("unknown protocol %q, known is http", string(p))
 }
 
+// checkPortProtocol refuses what the app's ports cannot speak.
+func checkPortProtocol(p registry.Protocol) error {
+	switch {
+	case p == registry.ProtocolHTTP, p == registry.ProtocolTCP:
+		return nil
+	case p.Valid():
+		return fmt.Errorf("%s is not carried in this version: http and tcp are, and tcp passes anything through", p)
+	}
+	return fmt.Errorf("unknown protocol %q, known are http, tcp", string(p))
+}
+
 // Validate finds what is wrong with the node by itself.
 func (n Node) Validate() error {
 	var errs []error
@@ -120,7 +131,7 @@ func (p Port) Validate() error {
 			errs = append(errs, conf.FieldError("name", err.Error()))
 		}
 	}
-	if err := checkProtocol(p.Protocol); err != nil {
+	if err := checkPortProtocol(p.Protocol); err != nil {
 		errs = append(errs, conf.FieldError("protocol", err.Error()))
 	}
 	if err := checkAdvertise(p.Advertise); err != nil {
@@ -171,6 +182,9 @@ func (a *App) Validate() error {
 	}
 	if len(a.Ports) > 0 && a.Advertise != "" {
 		fail("advertise", "belongs to address: where there are ports, each has its own")
+	}
+	if len(a.Ports) > 0 && a.Ports[0].Protocol == registry.ProtocolTCP && strings.HasPrefix(a.Health.HTTP, "/") {
+		fail("health.http", "is a path on the first port, which is tcp: write the whole URL, such as http://127.0.0.1:8080%s", a.Health.HTTP)
 	}
 	first := map[string]int{}
 	for i, p := range a.Ports {

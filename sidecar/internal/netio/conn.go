@@ -131,8 +131,8 @@ func (c *Conn) CloseWrite() error {
 
 // SetLinger is net.TCPConn's: with 0, Close resets the connection.
 func (c *Conn) SetLinger(seconds int) error {
-	if t, ok := c.Conn.(*net.TCPConn); ok {
-		return t.SetLinger(seconds)
+	if l, ok := c.Conn.(interface{ SetLinger(int) error }); ok {
+		return l.SetLinger(seconds)
 	}
 	return errors.ErrUnsupported
 }

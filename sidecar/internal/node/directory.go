@@ -1,11 +1,13 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,7 +42,7 @@ type directory struct {
 	log       *slog.Logger
 	subscribe func(listener string) // nil: there is no control plane
 	connected func() bool
-	foreign   *passthrough // nil: what is no service is refused
+	foreign   atomic.Pointer[passthrough] // nil: what is no service is refused
 
 	aliases atomic.Pointer[map[string]*service]
 
@@ -52,6 +54,7 @@ type directory struct {
 type service struct {
 	name   string // name.namespace:port
 	static bool
+	of     *upstream.Cluster           // where static
 	table  atomic.Pointer[route.Table] // nil while it is not known, or does not exist
 	told   chan struct{}               // closed once the control plane has said something of it
 	once   sync.Once
@@ -174,21 +177,6 @@ func (d *directory) forgetOne() bool {
 	return false
 }
 
-// addStatic makes a service of the configuration file's.
-func (d *directory) addStatic(name registry.ServiceName, port uint16, c *upstream.Cluster) error {
-	key := name.PortName(port)
-	s := &service{name: key, static: true, told: make(chan struct{})}
-	s.config = &route.Config{Name: key, VirtualHosts: []route.VirtualHost{{
-		Name: key, Domains: []string{"*"},
-		Routes: []route.Route{{Name: "static", Clusters: []route.WeightedCluster{{Name: c.Name(), Weight: 1}}}},
-	}}}
-	s.cluster = func(string) middleware.Picker { return c }
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.services[key] = s
-	return d.compile(s)
-}
-
 // compile makes the service's table of its routes. d.mu is held.
 func (d *directory) compile(s *service) error {
 	if s.config == nil {
@@ -207,8 +195,8 @@ func (d *directory) compile(s *service) error {
 
 // rebuild makes every table anew, with the chains in force.
 func (d *directory) rebuild() error {
-	if d.foreign != nil {
-		d.foreign.rebuild()
+	if f := d.foreign.Load(); f != nil {
+		f.rebuild()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -256,6 +244,46 @@ func (d *directory) wait(x *middleware.Exchange, s *service) *route.Table {
 	return s.table.Load()
 }
 
+// known are the services that the control plane has described.
+func (d *directory) known() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var names []string
+	for key, s := range d.services {
+		if !s.static && s.table.Load() != nil {
+			names = append(names, key)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// warm asks for services before the app does, and waits until the control plane
+// has said something of each. waiting is told which one it is.
+func (d *directory) warm(ctx context.Context, names []string, waiting func(name string)) error {
+	asked := make([]*service, 0, len(names))
+	for _, name := range names {
+		if s := d.lookup(name); s != nil && !s.static {
+			d.subscribe(s.name)
+			asked = append(asked, s)
+		}
+	}
+	for _, s := range asked {
+		select {
+		case <-s.told:
+			continue
+		default:
+			waiting(s.name)
+		}
+		select {
+		case <-s.told:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 // missing is the target for a service that has no table.
 func (d *directory) missing(x *middleware.Exchange, s *service, authority string) *middleware.Target {
 	select {
@@ -272,11 +300,12 @@ func (d *directory) missing(x *middleware.Exchange, s *service, authority string
 
 // unknown is the target for what is no service of the mesh.
 func (d *directory) unknown(x *middleware.Exchange, authority string) *middleware.Target {
+	foreign := d.foreign.Load()
 	switch {
 	case authority == "":
 		return d.refuse(http.StatusBadRequest, middleware.ReasonUnknownHost, "the request names no host: send the service's name as Host")
-	case d.foreign != nil:
-		return d.foreign.target(x, authority)
+	case foreign != nil:
+		return foreign.target(x, authority)
 	}
 	hint := "name it under upstreams in sidecar.yaml, or set discovery.xds to ask a control plane"
 	if d.subscribe != nil {

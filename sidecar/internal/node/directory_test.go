@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
-	"github.com/outrigger-mesh/outrigger/registry"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/route"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
 )
@@ -25,6 +24,11 @@ func (wire) Rematch(*middleware.Exchange) (*middleware.Target, error) { return n
 func newTestDirectory(t *testing.T) *directory {
 	t.Helper()
 	return newDirectory("shop", plain, upstream.NewSet(), slog.New(slog.DiscardHandler))
+}
+
+func addStatic(d *directory, key string) error {
+	_, err := d.setStatics(map[string]*upstream.Cluster{key: upstream.NewCluster(upstream.Config{Name: key})})
+	return err
 }
 
 // plain is chains without middleware.
@@ -60,7 +64,7 @@ func routesTo(cluster string) *route.Config {
 
 func TestAServiceIsReachedUnderEachOfItsNames(t *testing.T) {
 	d := newTestDirectory(t)
-	if err := d.addStatic(registry.ServiceName{Namespace: "shop", Name: "users"}, 80, upstream.NewCluster(upstream.Config{Name: "static"})); err != nil {
+	if err := addStatic(d, "users.shop:80"); err != nil {
 		t.Fatal(err)
 	}
 	for _, authority := range []string{"users", "USERS", "users:80", "users.shop", "users.shop:80", "users.shop."} {
@@ -133,7 +137,7 @@ func TestAControlPlaneThatIsAwayIsNamedAsTheReason(t *testing.T) {
 
 func TestPassthroughGoesWhereItIsAskedTo(t *testing.T) {
 	d := newTestDirectory(t)
-	d.foreign = newPassthrough(d.chains, d.clusters, nil)
+	d.foreign.Store(newPassthrough(d.chains, d.clusters, nil))
 	for authority, address := range map[string]string{
 		"example.test": "example.test:80", "10.0.0.1:8080": "10.0.0.1:8080", "[::1]:81": "[::1]:81", "[::1]": "[::1]:80",
 	} {
@@ -171,7 +175,7 @@ func TestNamesThatTheAppMakesUpAreBounded(t *testing.T) {
 
 func BenchmarkMatch(b *testing.B) {
 	d := newDirectory("shop", plain, upstream.NewSet(), nil)
-	if err := d.addStatic(registry.ServiceName{Namespace: "shop", Name: "users"}, 80, upstream.NewCluster(upstream.Config{})); err != nil {
+	if err := addStatic(d, "users.shop:80"); err != nil {
 		b.Fatal(err)
 	}
 	x := middleware.NewExchange(wire{})

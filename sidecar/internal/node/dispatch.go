@@ -17,7 +17,6 @@ type chainsFunc func(service string) *middleware.Chains
 // gateway is the dispatcher of the entry gateway: one table, from the control
 // plane.
 type gateway struct {
-	name    string
 	chains  chainsFunc
 	cluster func(name string) middleware.Picker
 	// connected reports whether the control plane is there.
@@ -25,8 +24,18 @@ type gateway struct {
 
 	table atomic.Pointer[route.Table]
 
+	name atomic.Pointer[string] // over xDS; nil while there is no such listener
+
 	mu     sync.Mutex // held to change what follows, and table
 	config *route.Config
+}
+
+// listener is the gateway's name over xDS; empty where it is off.
+func (g *gateway) listener() string {
+	if name := g.name.Load(); name != nil {
+		return *name
+	}
+	return ""
 }
 
 // Match is proxy.Dispatcher's.
@@ -45,9 +54,9 @@ func (g *gateway) Match(x *middleware.Exchange) *middleware.Target {
 // without says why there are no routes.
 func (g *gateway) without() string {
 	if g.connected != nil && g.connected() {
-		return "there are no routes for " + g.name + ": no HTTPRoute has this gateway as a parent (see gateway.name in sidecar.yaml)"
+		return "there are no routes for " + g.listener() + ": no HTTPRoute has this gateway as a parent (see gateway.name in sidecar.yaml)"
 	}
-	return "there are no routes for " + g.name + " yet, and the control plane cannot be reached: is it running at discovery.xds.server?"
+	return "there are no routes for " + g.listener() + " yet, and the control plane cannot be reached: is it running at discovery.xds.server?"
 }
 
 // setRoutes takes what the control plane says; nil: there is no such gateway.

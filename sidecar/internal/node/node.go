@@ -3,12 +3,11 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
+	"net"
+	"os"
+	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -19,8 +18,10 @@ import (
 	"github.com/outrigger-mesh/outrigger/middleware"
 	"github.com/outrigger-mesh/outrigger/registry/mesh"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/config"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/handover"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/proxy"
-	"github.com/outrigger-mesh/outrigger/sidecar/internal/registrar"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/systemd"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/tcp"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/xds"
 )
@@ -37,31 +38,53 @@ type Options struct {
 	// Serving, if set, is called once everything listens, with the addresses
 	// by their configuration keys.
 	Serving func(addresses map[string]string)
+
+	// Load reads the configuration again; nil: it stays as it is. It is called
+	// when its file has changed, and at each Reload.
+	Load   func() (*config.Config, error)
+	Reload <-chan os.Signal
+	// Args is the command line of a process that takes over, without the
+	// program's name.
+	Args []string
+	// Sockets are listening sockets that were bound by somebody else.
+	Sockets []Socket
+	// Predecessor is the process that this one takes the place of; nil: none.
+	Predecessor *handover.Predecessor
+	// Notify tells the service manager how this process is; nil: there is none.
+	Notify func(state string) error
 }
 
 // Node is one sidecar or gateway.
 type Node struct {
-	config  *config.Config
-	o       Options
-	metrics *prometheus.Registry
-	states  *middleware.States
+	o         Options
+	namespace string
+	metrics   *prometheus.Registry
+	states    *middleware.States
 
+	config      atomic.Pointer[config.Config] // in force
 	program     atomic.Pointer[program]
 	generations generations
+	// changing is held by who changes what is in force: a reload, or an
+	// upgrade, which there must be no reload in the middle of.
+	changing    sync.Mutex
 	reload      *reloader
+	reloadProxy *reloader // of the middleware
 
 	clusters  *upstream.Set
 	directory *directory
-	gateway   *gateway    // nil without listen.gateway
-	xds       *xds.Client // nil without discovery.xds
-	registry  *mesh.Registry
-	registrar *registrar.Registrar // nil without an app
+	gateway   *gateway
+	xds       *xds.Client         // nil without discovery.xds
+	apps      map[string]*appPort // by the port's name
+	member    *membership
 
-	listeners    listeners
-	inboundPorts []*inbound
-	proxies      []*proxy.Server
-	draining     atomic.Bool
-	serving      atomic.Bool
+	doors         *doors
+	engineMetrics *proxy.Metrics
+	tcpMetrics    *tcp.Metrics
+	draining      atomic.Bool
+	serving       atomic.Bool
+	opened        chan struct{}     // closed when the doors are open
+	upgrades      *net.UnixListener // nil without upgrade.socket
+	handed        chan struct{}     // closed when another process has taken over
 }
 
 // Check finds every mistake of a configuration that can be found without
@@ -84,35 +107,42 @@ func New(c *config.Config, o Options) (*Node, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Node{
-		config: c, o: o,
-		metrics:   prometheus.NewRegistry(),
-		states:    middleware.NewStates(),
-		clusters:  upstream.NewSet(),
-		listeners: listeners{},
+	if p := o.Predecessor; p != nil {
+		if err := p.Check(c.Identity()); err != nil {
+			return nil, err
+		}
 	}
+	s := &Node{
+		o: o, namespace: c.Node.Namespace,
+		metrics:  prometheus.NewRegistry(),
+		states:   middleware.NewStates(),
+		clusters: upstream.NewSet(),
+		apps:     map[string]*appPort{},
+		doors:    newDoors(),
+		opened:   make(chan struct{}),
+		handed:   make(chan struct{}),
+	}
+	s.config.Store(c)
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.engineMetrics, s.tcpMetrics = proxy.NewMetrics(s.metrics), tcp.NewMetrics(s.metrics)
 	s.generations.open = map[*middleware.Generation]struct{}{}
 	s.directory = newDirectory(c.Node.Namespace, s.chains(middleware.Outbound), s.clusters, s.component("outbound"))
-	if c.Listen.Gateway != "" {
-		s.gateway = &gateway{name: c.GatewayListener(), chains: s.chains(middleware.Gateway), cluster: s.cluster}
-	}
+	s.gateway = &gateway{chains: s.chains(middleware.Gateway), cluster: s.cluster}
+	s.member = newMembership(s.component("registry"), s.metrics)
+	s.useRegistry(c)
 	if c.Discovery.XDS != nil {
-		s.useControlPlane()
+		s.useControlPlane(c)
 	}
-	if c.Outbound.Unknown == config.UnknownPassthrough {
-		s.directory.foreign = newPassthrough(s.chains(middleware.Outbound), s.clusters, s.own)
+	s.setGateway(c)
+	s.setForeign(c)
+	_ = s.setPorts(c)
+	s.watchFiles(c)
+	lists, err := s.buildProgram(c)
+	if err == nil {
+		err = errors.Join(s.putProgram(lists), s.equipClusters(c.Node), s.setUpstreams(nil, c))
 	}
-	for _, p := range c.Ports() {
-		s.inboundPorts = append(s.inboundPorts, s.inbound(p))
-	}
-	path, _ := c.MiddlewareFile()
-	s.reload = &reloader{path: path, load: s.loadProgram, metrics: newReloadMetrics(s.metrics), status: ReloadStatus{File: path, Loaded: time.Now()}}
-	if path != "" {
-		s.reload.changed() // what is there now is what is loaded now
-	}
-	if err := errors.Join(s.loadProgram(), s.addUpstreams()); err != nil {
-		return nil, errors.Join(err, s.generations.closeAll())
+	if err != nil {
+		return nil, errors.Join(err, s.member.close(), s.generations.closeAll())
 	}
 	return s, nil
 }
@@ -120,7 +150,7 @@ func New(c *config.Config, o Options) (*Node, error) {
 // chains gives the chains in force of a direction.
 func (s *Node) chains(direction string) chainsFunc {
 	return func(service string) *middleware.Chains {
-		return s.program.Load().find(direction, service, s.config.Node.Namespace)
+		return s.program.Load().find(direction, service, s.namespace)
 	}
 }
 
@@ -128,34 +158,14 @@ func (s *Node) cluster(name string) middleware.Picker { return s.clusters.Ensure
 
 func (s *Node) component(name string) *slog.Logger { return s.o.Logger.With("component", name) }
 
-// addUpstreams makes the services of the configuration file.
-func (s *Node) addUpstreams() error {
-	var errs []error
-	for written, u := range s.config.Upstreams {
-		name, port, err := s.config.UpstreamKey(written)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		c := upstream.NewCluster(upstream.Config{
-			Name: "static/" + name.PortName(port), Protocol: u.Protocol, ConnectTimeout: u.ConnectTimeout,
-		})
-		var endpoints []upstream.EndpointConfig
-		for _, e := range u.Endpoints {
-			endpoints = append(endpoints, upstream.EndpointConfig{Address: e.Address, Weight: e.Weight, Locality: e.Locality()})
-		}
-		c.SetEndpoints(endpoints)
-		s.clusters.Add(c)
-		errs = append(errs, s.directory.addStatic(name, port, c))
-	}
-	return errors.Join(errs...)
+func dialOptions(x *config.XDS) ads.DialOptions {
+	return ads.DialOptions{Server: x.Server, CAFile: x.CAFile, TokenFile: x.TokenFile, Plaintext: x.Plaintext}
 }
 
-func (s *Node) useControlPlane() {
-	x, n := s.config.Discovery.XDS, s.config.Node
-	dial := ads.DialOptions{Server: x.Server, CAFile: x.CAFile, TokenFile: x.TokenFile, Plaintext: x.Plaintext}
+func (s *Node) useControlPlane(c *config.Config) {
+	n := c.Node
 	s.xds = xds.New(xds.Options{
-		Dial: dial,
+		Dial: dialOptions(c.Discovery.XDS),
 		Node: ads.Node{
 			ID: n.ID, Cluster: n.Namespace, Locality: n.Locality(), Agent: "outrigger-sidecar", Version: s.o.Version,
 			Metadata: map[string]string{"network": n.Network, "host": n.Host},
@@ -165,131 +175,161 @@ func (s *Node) useControlPlane() {
 	}, &sink{clusters: s.clusters, directory: s.directory, gateway: s.gateway, log: s.component("xds")})
 	s.directory.subscribe = s.xds.Subscribe
 	s.directory.connected = func() bool { return s.xds.Status().Stream.Connected }
-	if s.gateway != nil {
-		s.gateway.connected = s.directory.connected
-	}
-	if s.config.App == nil || s.config.Discovery.Registry.Kind == "" || s.o.Registry != nil {
-		return
-	}
-	s.registry = mesh.New(mesh.Options{
-		Dial: dial, Network: n.Network, Node: n.ID, Agent: "outrigger-sidecar/" + s.o.Version,
-		TTL: s.config.Discovery.Registry.TTL, Logger: s.o.Logger,
-	})
+	s.gateway.connected = s.directory.connected
 }
 
-// Run binds all listeners, or none and says why, and serves until ctx ends.
-// Then the app is deregistered, callers are given time to learn of it, requests
-// in flight are finished, and Run returns nil.
+// useRegistry says where the app is registered.
+func (s *Node) useRegistry(c *config.Config) {
+	ttl := c.Discovery.Registry.TTL
+	s.member.ttl = ttl
+	switch {
+	case c.App == nil:
+	case s.o.Registry != nil:
+		s.member.renew = ttl / 3 // a registry of the caller's may forget what is not repeated
+		s.member.use(s.o.Registry, nil)
+	case c.Discovery.Registry.Kind != "" && c.Discovery.XDS != nil:
+		s.member.use(nil, func() *mesh.Registry {
+			return mesh.New(mesh.Options{
+				Dial: dialOptions(c.Discovery.XDS), Network: c.Node.Network, Node: c.Node.ID, Agent: "outrigger-sidecar/" + s.o.Version,
+				TTL: ttl, Logger: s.o.Logger,
+			})
+		})
+	}
+}
+
+// setGateway says which gateway listen.gateway is, where it is on.
+func (s *Node) setGateway(c *config.Config) {
+	if c.Listen.Gateway == "" {
+		s.gateway.name.Store(nil)
+		return
+	}
+	name := c.GatewayListener()
+	s.gateway.name.Store(&name)
+	if s.xds != nil {
+		s.xds.Subscribe(name)
+	}
+}
+
+// setForeign says what is done with hosts that are no service.
+func (s *Node) setForeign(c *config.Config) {
+	old := s.directory.foreign.Load()
+	if on := c.Outbound.Unknown == config.UnknownPassthrough; on == (old != nil) {
+		return
+	}
+	if old != nil {
+		s.directory.foreign.Store(nil)
+		old.close()
+		return
+	}
+	s.directory.foreign.Store(newPassthrough(s.chains(middleware.Outbound), s.clusters, s.doors.own))
+}
+
+// Run binds all listeners, or none and says why, and serves until ctx ends, or
+// another process has taken over. Then the app is deregistered (unless the
+// other process has it), callers are given time to learn of it, requests in
+// flight are finished, and Run returns nil.
 func (s *Node) Run(ctx context.Context) error {
 	if err := s.bind(); err != nil {
-		s.listeners.close()
-		return errors.Join(err, s.generations.closeAll())
+		return errors.Join(err, s.member.close(), s.generations.closeAll())
 	}
-	if err := s.makeRegistrar(); err != nil {
-		s.listeners.close()
-		return errors.Join(err, s.generations.closeAll())
+	// In the order of their dependence: they are stopped in reverse.
+	g := &run.Group{}
+	g.Add("upstream", s.clusters.Run)
+	g.Add("memory", run.KeepSmall)
+	if s.xds != nil {
+		g.Add("xds", s.xds.Run)
 	}
-	group := s.parts()
-	s.serving.Store(true)
-	s.announce()
-	err := group.Run(ctx)
+	g.Add("registry", func(ctx context.Context) error {
+		<-ctx.Done()
+		return s.member.close()
+	})
+	g.Add("listeners", s.serve)
+	g.Add("reload", s.runReload)
+	if s.upgrades != nil {
+		g.Add("upgrade", s.runUpgrade)
+	}
+	err := g.Run(ctx)
 	return errors.Join(err, s.generations.closeAll())
 }
 
-// bind binds every listener that is on. Errors of all of them are returned.
+// bind binds every listener that is on, or none and says all that is wrong.
 func (s *Node) bind() error {
-	l := s.config.Listen
-	errs := []error{
-		s.listeners.bind("listen.admin", l.Admin),
-		s.listeners.bind("listen.metrics", l.Metrics),
-		s.listeners.bind("listen.outbound", l.Outbound),
-		s.listeners.bind("listen.gateway", l.Gateway),
-	}
-	for i, p := range s.config.Ports() {
-		errs = append(errs, s.listeners.bind(inboundKey(i), p.Listen))
-	}
-	if err := errors.Join(errs...); err != nil {
+	c, given := s.config.Load(), newSockets(s.o.Sockets)
+	err := s.bindUpgrade(given)
+	if err != nil {
+		given.close()
 		return err
 	}
+	change, err := s.doors.prepare(wishes(c), given)
+	if unused := given.close(); len(unused) > 0 {
+		s.o.Logger.Warn("sockets were given that no listener of the configuration has", "sockets", unused)
+	}
+	if err == nil && c.App != nil {
+		if s.member.service, err = instances(c, change.bound()); err != nil {
+			change.undo()
+		}
+	}
+	if err != nil {
+		if s.upgrades != nil {
+			s.upgrades.SetUnlinkOnClose(s.o.Predecessor == nil)
+			err = errors.Join(err, s.upgrades.Close())
+		}
+		return err
+	}
+	s.doors.commit(change)
 	return nil
 }
 
-func inboundKey(i int) string {
-	if i == 0 {
-		return "listen.inbound"
+// serve opens the doors and keeps them open until ctx ends, one fails, or
+// another process has taken over.
+func (s *Node) serve(ctx context.Context) error {
+	if s.config.Load().App != nil {
+		s.member.ours = s.o.Predecessor == nil
+		s.member.watch(s.healthOptions(s.config.Load()))
 	}
-	return fmt.Sprintf("app.ports[%d].listen", i)
+	if s.o.Predecessor != nil {
+		if err := s.succeed(ctx); err != nil {
+			for _, d := range s.doors.list() {
+				d.close()
+			}
+			return err
+		}
+	} else {
+		s.open()
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-s.doors.failed:
+	case <-s.handed:
+		s.retreat()
+		return nil
+	}
+	s.end()
+	return err
+}
+
+// open has every door served, and says so.
+func (s *Node) open() {
+	for _, d := range s.doors.list() {
+		d.open(s.server(d.wish), s.doors.failed)
+	}
+	s.serving.Store(true)
+	close(s.opened)
+	s.announce()
+	s.notify(systemd.Ready)
 }
 
 // announce says in one line where everything listens.
 func (s *Node) announce() {
-	args := []any{"version", s.o.Version, "node", s.config.Node.ID}
+	args := []any{"version", s.o.Version, "node", s.config.Load().Node.ID}
 	addresses := map[string]string{}
-	for _, key := range slices.Sorted(maps.Keys(s.listeners)) {
-		addresses[key] = s.listeners[key].Addr().String()
-		args = append(args, key, addresses[key])
+	for _, d := range s.doors.list() {
+		addresses[d.key] = d.ln.Addr().String()
+		args = append(args, d.key, addresses[d.key])
 	}
 	s.o.Logger.Info("serving", args...)
 	if s.o.Serving != nil {
 		s.o.Serving(addresses)
-	}
-}
-
-// parts are what runs, in the order of their dependence: they are stopped in
-// reverse, so that inbound is drained while outbound still works.
-func (s *Node) parts() *run.Group {
-	g := &run.Group{}
-	g.Add("upstream", s.clusters.Run)
-	g.Add("middleware", s.runReload)
-	g.Add("admin", s.runAdmin)
-	if ln := s.listeners["listen.metrics"]; ln != nil {
-		g.Add("metrics", s.runMetrics(ln))
-	}
-	if s.xds != nil {
-		if s.gateway != nil {
-			s.xds.Subscribe(s.gateway.name)
-		}
-		g.Add("xds", s.xds.Run)
-	}
-	if s.registry != nil {
-		g.Add("registry", func(ctx context.Context) error {
-			<-ctx.Done()
-			return s.registry.Close()
-		})
-	}
-	engineMetrics := proxy.NewMetrics(s.metrics)
-	if ln := s.listeners["listen.outbound"]; ln != nil {
-		g.Add("outbound", s.serve(s.proxy(middleware.Outbound, s.directory, engineMetrics), ln, nil))
-	}
-	if ln := s.listeners["listen.gateway"]; ln != nil {
-		g.Add("gateway", s.serve(s.proxy(middleware.Gateway, s.gateway, engineMetrics), ln, s.leave))
-	}
-	if s.registrar != nil {
-		g.Add("registrar", s.registrar.Run)
-	}
-	for i, in := range s.inboundPorts {
-		g.Add("inbound", s.serve(s.proxy(middleware.Inbound, in, engineMetrics), s.listeners[inboundKey(i)], s.leave))
-	}
-	return g
-}
-
-func (s *Node) proxy(listener string, d proxy.Dispatcher, m *proxy.Metrics) *proxy.Server {
-	p := proxy.New(proxy.Options{
-		Listener: listener, Dispatcher: d, Metrics: m, Logger: s.component(listener),
-		TellUnsent: listener == middleware.Inbound,
-		Forwarded:  listener == middleware.Gateway,
-	})
-	s.proxies = append(s.proxies, p)
-	return p
-}
-
-// inbound is the way to one of the app's ports.
-func (s *Node) inbound(p config.Port) *inbound {
-	name := fmt.Sprintf("%s.%s/%s", s.config.App.Name, s.config.Node.Namespace, p.Name)
-	c := upstream.NewAppCluster("app/"+p.Name, p.Address)
-	s.clusters.Add(c)
-	return &inbound{
-		service: name, chains: s.chains(middleware.Inbound), cluster: c,
-		route: &middleware.Route{Listener: middleware.Inbound, Service: name, Name: p.Name},
 	}
 }

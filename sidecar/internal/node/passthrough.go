@@ -69,4 +69,14 @@ func (p *passthrough) rebuild() {
 	}
 }
 
+// close gives all hosts up. Requests that are under way end as they would.
+func (p *passthrough) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for authority := range p.targets {
+		p.clusters.Remove(foreignCluster(authority))
+	}
+	clear(p.targets)
+}
+
 func foreignCluster(authority string) string { return "passthrough/" + authority }

@@ -3,55 +3,38 @@ package node
 import (
 	"errors"
 	"fmt"
+	"net"
 
 	microregistry "go-micro.dev/v4/registry"
 
 	"github.com/outrigger-mesh/outrigger/registry"
 	"github.com/outrigger-mesh/outrigger/registry/micro"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/config"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/registrar"
 )
 
-// makeRegistrar makes what watches the app and registers it. The listeners are
-// bound: their addresses are what is registered.
-func (s *Node) makeRegistrar() error {
-	app := s.config.App
-	if app == nil {
-		return nil
-	}
-	service, err := s.instances()
-	if err != nil {
-		return err
-	}
-	check := app.HealthCheck()
+// healthOptions is how the app of a configuration is watched.
+func (s *Node) healthOptions(c *config.Config) registrar.Options {
+	check := c.App.HealthCheck()
 	probe := registrar.TCP(check.Address)
 	if check.URL != "" {
 		probe = registrar.HTTP(check.URL)
 	}
-	o := registrar.Options{
+	return registrar.Options{
 		Probe: probe, Interval: check.Interval, Timeout: check.Timeout,
 		HealthyAfter: check.HealthyAfter, UnhealthyAfter: check.UnhealthyAfter,
-		Service: func() (*microregistry.Service, error) { return service, nil },
-		TTL:     s.config.Discovery.Registry.TTL,
-		Logger:  s.component("registrar"), Metrics: s.metrics,
+		Logger: s.component("registrar"),
 	}
-	switch {
-	case s.o.Registry != nil:
-		o.Registry = s.o.Registry
-		o.RenewEvery = o.TTL / 3 // a registry of the caller's may forget what is not repeated
-	case s.registry != nil:
-		o.Registry = s.registry
-	}
-	s.registrar = registrar.New(o)
-	return nil
 }
 
-// instances is what is registered of the app: one node for each port.
-func (s *Node) instances() (*microregistry.Service, error) {
-	app, node := s.config.App, s.config.Node
+// instances is what is registered of the app: one node for each port, at the
+// address that its listener, by its name, was bound to.
+func instances(c *config.Config, bound map[string]net.Addr) (*microregistry.Service, error) {
+	app, node := c.App, c.Node
 	var all []registry.Instance
 	var errs []error
-	for i, p := range s.config.Ports() {
-		address, err := p.Registered(s.listeners[inboundKey(i)].Addr())
+	for i, p := range c.Ports() {
+		address, err := p.Registered(bound[spec{role: roleInbound, port: p.Name}.name()])
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -14,7 +14,7 @@ import (
 type sink struct {
 	clusters  *upstream.Set
 	directory *directory
-	gateway   *gateway // nil: this sidecar is no gateway
+	gateway   *gateway
 	log       *slog.Logger
 }
 
@@ -37,7 +37,7 @@ func (s *sink) SetRoutes(listener string, c *route.Config) {
 		s.directory.setRoutes(listener, c, s.cluster)
 		return
 	}
-	if s.gateway == nil || listener != s.gateway.name {
+	if listener != s.gateway.listener() {
 		return
 	}
 	if err := s.gateway.setRoutes(c); err != nil { // the xds room has validated it: a defect

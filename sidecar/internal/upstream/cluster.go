@@ -1,13 +1,15 @@
 package upstream
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
+	"reflect"
 	"sync"
 	"sync/atomic"
+	"time"
 
-	"github.com/outrigger-mesh/outrigger/internal/balance"
 	"github.com/outrigger-mesh/outrigger/middleware"
 	"github.com/outrigger-mesh/outrigger/registry"
 )
@@ -20,32 +22,67 @@ type Cluster struct {
 	app    bool
 	refuse func(netip.AddrPort) bool
 
-	mu       sync.Mutex // held by who changes it
-	config   Config
-	given    []EndpointConfig
-	hosts    map[string]*host
+	limits   limits
+	rules    atomic.Pointer[Outlier]
 	snapshot atomic.Pointer[snapshot]
+	counts   clusterCounts
+
+	mu       sync.Mutex // held by who changes what follows
+	env      *env
+	config   Config
+	settings *Settings
+	given    []EndpointConfig
+	hosts    map[string]*host // by address; what is down is left out
+	ejected  int              // of hosts
+	members  int              // that ejected is a share of
+
+	nextSweep  time.Time // of the rates
+	overflowed time.Time // when it was logged last that no more are ejected
+	rebuilds   rebuilds
+
+	running context.Context // of the health checks; nil before start
+	checker *checker        // nil: endpoints are not checked
+	closed  bool
+
+	ticks uint // of Set.Run's goroutine
 }
 
-// snapshot is what requests see; it does not change.
-type snapshot struct {
-	balancer  balance.Balancer
-	endpoints []*middleware.Endpoint
+// reapEvery is after how many ticks connections are looked through. One that
+// was unused for too long is not used again even before.
+const reapEvery = 5
+
+// clusterCounts is for metrics.
+type clusterCounts struct {
+	ejections [causes]atomic.Uint64
+	overflows atomic.Uint64 // ejections that the maximum share has prevented
+	checks    [2]atomic.Uint64
 }
 
 // NewCluster makes a cluster without endpoints.
-func NewCluster(c Config) *Cluster {
-	cl := &Cluster{name: c.Name, config: c, hosts: map[string]*host{}}
-	cl.snapshot.Store(&snapshot{balancer: balance.RoundRobin(nil)})
-	return cl
-}
+func NewCluster(c Config) *Cluster { return newCluster(c, false) }
 
 // NewAppCluster makes the cluster of the app beside this sidecar.
 func NewAppCluster(name, address string) *Cluster {
-	cl := NewCluster(Config{Name: name})
-	cl.app = true
+	cl := newCluster(Config{Name: name}, true)
 	cl.SetEndpoints([]EndpointConfig{{Address: address}})
 	return cl
+}
+
+func newCluster(c Config, app bool) *Cluster {
+	cl := &Cluster{name: c.Name, app: app, config: c, hosts: map[string]*host{}, env: newEnv(Options{})}
+	cl.limits.cluster = c.Name
+	cl.limits.hosts.Store(&[]*host{})
+	cl.use(settingsOf(&c, app))
+	cl.rebuildNow()
+	return cl
+}
+
+// use puts settings in force. mu is held, or the cluster is new.
+func (c *Cluster) use(s *Settings) {
+	c.settings = s
+	pool, outlier := s.Pool, s.Outlier
+	c.limits.pool.Store(&pool)
+	c.rules.Store(&outlier)
 }
 
 // Refuse says which addresses the names of its endpoints must not lead to:
@@ -69,49 +106,67 @@ func (c *Cluster) Pick(a *middleware.Attempt) (*middleware.Endpoint, error) {
 	return e, nil
 }
 
-// Configure changes the cluster's settings. Connections that are open stay.
+// Configure changes the cluster's settings. Connections that are open stay, and
+// what is known of the endpoints' health.
 func (c *Cluster) Configure(config Config) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.config = config
 	for _, h := range c.hosts {
 		h.connectTimeout.Store(int64(connectTimeout(config)))
 	}
+	s := settingsOf(&config, c.app)
+	if reflect.DeepEqual(s, c.settings) {
+		c.mu.Unlock()
+		return
+	}
+	checks := !reflect.DeepEqual(s.Health, c.settings.Health)
+	c.use(s)
+	c.keepShare(time.Now())
+	var old *checker
+	if checks {
+		old = c.checker
+		c.restartChecks()
+	}
+	c.rebuildNow()
+	c.mu.Unlock()
+	if old != nil {
+		old.stop()
+	}
+	c.limits.resize()
 }
 
-// SetEndpoints replaces the endpoints. Statistics and connections of those that
-// stay are kept; those that go get no new request, and their connections close
-// as they become free.
+// SetEndpoints replaces the endpoints. Statistics, health and connections of
+// those that stay are kept; those that go get no new request, and their
+// connections close as they become free.
 func (c *Cluster) SetEndpoints(given []EndpointConfig) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.given = given
+	c.given = nil
+	now := time.Now()
 	hosts := make(map[string]*host, len(given))
-	s := &snapshot{}
+	list := make([]*host, 0, len(given))
 	for _, g := range given {
+		c.given = append(c.given, g)
 		if _, twice := hosts[g.Address]; twice || g.Status == registry.StatusDown {
 			continue
 		}
 		h := c.hosts[g.Address]
 		if h == nil {
-			h = newHost(c.name, g.Address, c.app)
-			h.refuse = c.refuse
-			h.connectTimeout.Store(int64(connectTimeout(c.config)))
+			h = newHost(c, g.Address)
+			h.state.since = now
 		}
 		hosts[g.Address] = h
-		s.endpoints = append(s.endpoints, &middleware.Endpoint{
-			Key: g.Address, Address: g.Address,
-			Region: g.Locality.Region, Zone: g.Locality.Zone,
-			Weight: max(g.Weight, 1), Priority: g.Priority,
-			Draining:  g.Status == registry.StatusDraining,
-			Stats:     &h.stats,
-			Transport: h,
-		})
+		list = append(list, h)
 	}
-	s.balancer = balance.RoundRobin(s.endpoints)
 	old := c.hosts
 	c.hosts = hosts
-	c.snapshot.Store(s)
+	c.limits.hosts.Store(&list)
+	c.recount()
+	c.keepShare(now)
+	c.rebuildNow()
+	if c.checker != nil {
+		c.checker.wake()
+	}
 	for address, h := range old {
 		if hosts[address] != h {
 			h.close()
@@ -119,53 +174,67 @@ func (c *Cluster) SetEndpoints(given []EndpointConfig) {
 	}
 }
 
-// Close gives all endpoints up.
-func (c *Cluster) Close() { c.SetEndpoints(nil) }
+// start has the cluster's health checks run until ctx ends or the cluster is
+// closed.
+func (c *Cluster) start(ctx context.Context) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.running != nil {
+		return
+	}
+	c.running = ctx
+	c.restartChecks()
+}
+
+// restartChecks begins the checks of the settings in force; the caller stops the
+// old ones. What they found does not hold any more. mu is held.
+func (c *Cluster) restartChecks() {
+	c.checker = nil
+	for _, h := range c.hosts {
+		h.state.check = checkState{}
+	}
+	if c.settings.Health == nil || c.running == nil || c.closed {
+		return
+	}
+	c.checker = newChecker(c, c.settings.Health)
+	c.checker.start(c.running)
+}
+
+// Close gives all endpoints up and ends the health checks.
+func (c *Cluster) Close() {
+	c.mu.Lock()
+	c.closed = true
+	old := c.checker
+	c.checker = nil
+	c.mu.Unlock()
+	if old != nil {
+		old.stop()
+	}
+	c.SetEndpoints(nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rebuilds.stop()
+}
+
+// attach gives the cluster what its set has.
+func (c *Cluster) attach(e *env) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.env = e
+	c.rebuildNow()
+}
+
+// tick is what has to be done every now and then.
+func (c *Cluster) tick(now time.Time) {
+	if c.ticks++; c.ticks%reapEvery == 0 {
+		c.reap(now)
+	}
+	c.sweep(now)
+}
 
 // reap closes connections that were unused for too long.
-func (c *Cluster) reap() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, h := range c.hosts {
-		h.reap()
+func (c *Cluster) reap(now time.Time) {
+	for _, h := range *c.limits.hosts.Load() {
+		h.reap(now)
 	}
-}
-
-// Status is a cluster in a dump for people.
-type Status struct {
-	Name      string           `json:"name"`
-	Endpoints []EndpointStatus `json:"endpoints"`
-}
-
-// EndpointStatus is an endpoint in a dump for people.
-type EndpointStatus struct {
-	Address  string          `json:"address"`
-	Region   string          `json:"region,omitempty"`
-	Zone     string          `json:"zone,omitempty"`
-	Priority uint32          `json:"priority"`
-	Weight   uint32          `json:"weight"`
-	Status   registry.Status `json:"status"`
-	Active   int64           `json:"active"`
-	Attempts uint64          `json:"attempts"`
-	Failures uint64          `json:"failures"`
-	Idle     int             `json:"idleConnections"`
-}
-
-// Status is the cluster as it is now, with the endpoints that are down.
-func (c *Cluster) Status() Status {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := Status{Name: c.name, Endpoints: []EndpointStatus{}}
-	for _, g := range c.given {
-		e := EndpointStatus{
-			Address: g.Address, Region: g.Locality.Region, Zone: g.Locality.Zone,
-			Priority: g.Priority, Weight: max(g.Weight, 1), Status: registry.MostRestrictive(g.Status, registry.StatusUp),
-		}
-		if h := c.hosts[g.Address]; h != nil {
-			e.Active, e.Attempts, e.Failures = h.stats.Active.Load(), h.stats.Attempts.Load(), h.stats.Failures.Load()
-			e.Idle = h.idleCount()
-		}
-		s.Endpoints = append(s.Endpoints, e)
-	}
-	return s
 }

@@ -3,7 +3,15 @@
 // makes a try.
 //
 // A cluster's snapshot is behind an atomic pointer; picking and trying take no
-// lock but the one of the picked endpoint's stack of idle connections.
+// lock but the one of the picked endpoint's stack of idle connections. The
+// cluster's limits cost a request that stays within them one atomic addition
+// when it begins and one when it ends; only what opens, closes or waits for a
+// connection takes the lock of the limits.
+//
+// What attempts come to is counted on the endpoint without a lock. When an
+// endpoint is ejected, or a health check finds it ill or well, the snapshot is
+// made anew: that is rare. The goroutines of a cluster are those of its health
+// checks, which end with it, and lookups of names, which end by themselves.
 package upstream
 
 import "time"
@@ -14,12 +22,5 @@ const (
 	// DefaultBodyIdle limits the time in which no byte of a response's body
 	// comes, unless the exchange sets a shorter one.
 	DefaultBodyIdle = 5 * time.Minute
-	// IdleTimeout is how long an unused connection is kept. Many servers close
-	// after 60 s, some after 5: a connection that the server has closed is
-	// found before it is used.
-	IdleTimeout = 55 * time.Second
-	// MaxIdlePerEndpoint bounds the unused connections to one endpoint.
-	MaxIdlePerEndpoint = 128
-
-	maxInterim = 16 // interim responses to one request
+	maxInterim      = 16 // interim responses to one request
 )

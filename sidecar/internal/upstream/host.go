@@ -1,13 +1,13 @@
 package upstream
 
 import (
+	"container/list"
 	"context"
-	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
@@ -24,14 +24,27 @@ type host struct {
 	stats   middleware.Stats
 
 	connectTimeout atomic.Int64 // time.Duration
+	limits         *limits      // the cluster's
+	dialer         dialer
+
+	outlier outlierCounts
+	rules   *atomic.Pointer[Outlier] // the cluster's
+	eject   func(*host, ejectCause)  // the cluster's
+	state   hostState                // guarded by the cluster's mu
+
+	connections int       // guarded by limits.mu: open, or being opened
+	waiters     list.List // guarded by limits.mu: of *waiter
 
 	mu     sync.Mutex
 	idle   []*clientConn // the one that was used last is at the end
 	closed bool
 }
 
-func newHost(cluster, address string, app bool) *host {
-	return &host{cluster: cluster, address: address, app: app}
+func newHost(c *Cluster, address string) *host {
+	h := &host{cluster: c.name, address: address, app: c.app, refuse: c.refuse, limits: &c.limits, rules: &c.rules, eject: c.eject}
+	h.connectTimeout.Store(int64(connectTimeout(c.config)))
+	h.dialer = newDialer(address, c.refuse)
+	return h
 }
 
 func connectTimeout(c Config) time.Duration {
@@ -43,17 +56,22 @@ func connectTimeout(c Config) time.Duration {
 
 // get is a connection: an unused one, unless fresh is asked for, or a new one.
 func (h *host) get(a *middleware.Attempt, fresh bool) (*clientConn, error) {
-	if !fresh {
-		if c := h.pop(); c != nil {
-			c.reused = true // roundTrip looks whether it can still be used
-			return c, nil
-		}
-	}
-	nc, err := h.dial(a)
+	c, err := h.limits.admit(h, a, fresh)
 	if err != nil {
 		return nil, err
 	}
-	return newClientConn(h, nc), nil
+	if c != nil {
+		c.reused = true // roundTrip looks whether it can still be used
+		return c, nil
+	}
+	nc, err := h.dial(a)
+	if err != nil {
+		h.limits.openFailed(h)
+		return nil, err
+	}
+	c = newClientConn(h, nc)
+	h.limits.track(c)
+	return c, nil
 }
 
 func (h *host) dial(a *middleware.Attempt) (net.Conn, error) {
@@ -63,22 +81,7 @@ func (h *host) dial(a *middleware.Attempt) (net.Conn, error) {
 		return nil, err
 	}
 	defer a.Unbind()
-	d := net.Dialer{Control: h.control}
-	return d.DialContext(ctx, "tcp", h.address)
-}
-
-// errRefusedAddress says that a name has led where it must not.
-var errRefusedAddress = errors.New("the address is this sidecar's own")
-
-// control looks at the address once its name was resolved.
-func (h *host) control(_, address string, _ syscall.RawConn) error {
-	if h.refuse == nil {
-		return nil
-	}
-	if a, err := netip.ParseAddrPort(address); err == nil && h.refuse(a) {
-		return errRefusedAddress
-	}
-	return nil
+	return h.dialer.dial(ctx)
 }
 
 // dialing is an attempt's stream while there is no connection yet.
@@ -103,34 +106,51 @@ func (h *host) pop() *clientConn {
 	return c
 }
 
+// popOldest takes the connection that has not been used for longest.
+func (h *host) popOldest() *clientConn {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.idle) == 0 {
+		return nil
+	}
+	c := h.idle[0]
+	h.idle = slices.Delete(h.idle, 0, 1)
+	return c
+}
+
 // put keeps a connection for the next request, or closes it where there is no
 // place.
 func (h *host) put(c *clientConn) {
 	c.idleSince = time.Now()
 	c.conn.Release()
+	keep := h.limits.keep(c, c.idleSince)
+	most := h.limits.pool.Load().MaxIdlePerEndpoint
 	h.mu.Lock()
-	keep := !h.closed && len(h.idle) < MaxIdlePerEndpoint
+	keep = keep && !h.closed && len(h.idle) < most
 	if keep {
 		h.idle = append(h.idle, c)
 	}
 	h.mu.Unlock()
 	if !keep {
 		_ = c.nc.Close()
+	} else if h.limits.waiting.Load() > 0 {
+		h.limits.serveQueue(h)
 	}
 }
 
-// reap closes what was unused for too long.
-func (h *host) reap() {
-	limit := time.Now().Add(-IdleTimeout)
+// reap closes what was unused for too long, or is too old to be used again.
+func (h *host) reap(now time.Time) {
+	idle := h.limits.pool.Load().IdleTimeout
+	var old []*clientConn
 	h.mu.Lock()
-	n := 0
-	for n < len(h.idle) && h.idle[n].idleSince.Before(limit) {
-		n++
-	}
-	old := append([]*clientConn(nil), h.idle[:n]...)
-	rest := copy(h.idle, h.idle[n:])
-	clear(h.idle[rest:])
-	h.idle = h.idle[:rest]
+	h.idle = slices.DeleteFunc(h.idle, func(c *clientConn) bool {
+		t := trackedOf(c)
+		expired := idle > 0 && now.Sub(c.idleSince) > idle || t != nil && !t.expires.IsZero() && now.After(t.expires)
+		if expired {
+			old = append(old, c)
+		}
+		return expired
+	})
 	h.mu.Unlock()
 	for _, c := range old {
 		_ = c.nc.Close()
@@ -152,5 +172,8 @@ func (h *host) close() {
 	h.mu.Unlock()
 	for _, c := range idle {
 		_ = c.nc.Close()
+	}
+	if h.dialer.names != nil {
+		h.dialer.names.close()
 	}
 }

@@ -3,6 +3,7 @@ package upstream
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -12,10 +13,40 @@ import (
 type Set struct {
 	mu       sync.Mutex
 	clusters map[string]*Cluster
+	env      *env
+	running  context.Context // of Run; nil while it does not run
 }
 
 // NewSet makes an empty set.
-func NewSet() *Set { return &Set{clusters: map[string]*Cluster{}} }
+func NewSet() *Set { return &Set{clusters: map[string]*Cluster{}, env: newEnv(Options{})} }
+
+// Use gives the clusters what they have from the program: to be called once,
+// before Run.
+func (s *Set) Use(o Options) error {
+	s.mu.Lock()
+	s.env = newEnv(o)
+	for _, c := range s.clusters {
+		c.attach(s.env)
+	}
+	s.mu.Unlock()
+	if o.Registerer == nil {
+		return nil
+	}
+	if err := o.Registerer.Register(metrics{s}); err != nil {
+		return fmt.Errorf("metrics of upstreams: %w", err)
+	}
+	return nil
+}
+
+// take makes the cluster one of the set's. mu is held.
+func (s *Set) take(c *Cluster) *Cluster {
+	c.attach(s.env)
+	s.clusters[c.name] = c
+	if s.running != nil {
+		c.start(s.running)
+	}
+	return c
+}
 
 // Put makes the cluster, or changes its settings.
 func (s *Set) Put(c Config) *Cluster {
@@ -25,9 +56,7 @@ func (s *Set) Put(c Config) *Cluster {
 		cl.Configure(c)
 		return cl
 	}
-	cl := NewCluster(c)
-	s.clusters[c.Name] = cl
-	return cl
+	return s.take(NewCluster(c))
 }
 
 // Ensure is the cluster of the name, made without endpoints where there is
@@ -37,8 +66,7 @@ func (s *Set) Ensure(name string) *Cluster {
 	defer s.mu.Unlock()
 	cl, ok := s.clusters[name]
 	if !ok {
-		cl = NewCluster(Config{Name: name})
-		s.clusters[name] = cl
+		return s.take(NewCluster(Config{Name: name}))
 	}
 	return cl
 }
@@ -47,7 +75,7 @@ func (s *Set) Ensure(name string) *Cluster {
 func (s *Set) Add(c *Cluster) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.clusters[c.name] = c
+	s.take(c)
 }
 
 // Get is the cluster of the name; nil if there is none.
@@ -80,15 +108,23 @@ func (s *Set) All() []*Cluster {
 	return all
 }
 
-// Run closes unused connections, until the context ends; then all of them.
+// Run has health checks run, closes unused connections, lets ejected endpoints
+// back in and looks at their rates, until the context ends; then it closes
+// everything.
 func (s *Set) Run(ctx context.Context) error {
-	tick := time.NewTicker(IdleTimeout / 5)
+	s.mu.Lock()
+	s.running = ctx
+	for _, c := range s.clusters {
+		c.start(ctx)
+	}
+	s.mu.Unlock()
+	tick := time.NewTicker(minInterval)
 	defer tick.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case now := <-tick.C:
 			for _, c := range s.All() {
-				c.reap()
+				c.tick(now)
 			}
 		case <-ctx.Done():
 			for _, c := range s.All() {

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -97,7 +98,7 @@ func (g *graph) show(c *cluster) {
 			g.showEndpoints(c, nil)
 		}
 	case present:
-		if !c.shown || c.shownCfg != c.cfg {
+		if !c.shown || !reflect.DeepEqual(c.shownCfg, c.cfg) {
 			c.shown, c.shownCfg = true, c.cfg
 			g.sink.SetCluster(c.cfg)
 		}

@@ -14,15 +14,15 @@ const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 var (
 	clusterFields = allow(`name type eds_cluster_config connect_timeout lb_policy http2_protocol_options
-		typed_extension_protocol_options`, `alt_stat_name per_connection_buffer_limit_bytes health_checks
-		max_requests_per_connection circuit_breakers upstream_http_protocol_options common_http_protocol_options
-		http_protocol_options respect_dns_ttl wait_for_warm_on_init outlier_detection least_request_lb_config
-		round_robin_lb_config common_lb_config metadata upstream_connection_options
-		close_connections_on_host_health_failure ignore_health_on_host_removal lrs_server lrs_report_endpoint_metrics
+		typed_extension_protocol_options health_checks max_requests_per_connection circuit_breakers
+		common_http_protocol_options outlier_detection least_request_lb_config round_robin_lb_config
+		ring_hash_lb_config maglev_lb_config common_lb_config`, `alt_stat_name per_connection_buffer_limit_bytes
+		upstream_http_protocol_options http_protocol_options respect_dns_ttl wait_for_warm_on_init metadata
+		upstream_connection_options ignore_health_on_host_removal lrs_server lrs_report_endpoint_metrics
 		track_timeout_budgets track_cluster_stats preconnect_policy`)
 	edsFields         = allow("eds_config service_name", "")
-	httpOptionsFields = allow("explicit_http_config",
-		"common_http_protocol_options upstream_http_protocol_options outlier_detection retry_policy hash_policy")
+	httpOptionsFields = allow("explicit_http_config common_http_protocol_options outlier_detection hash_policy",
+		"upstream_http_protocol_options retry_policy")
 	explicitHTTPFields = allow("http_protocol_options http2_protocol_options", "")
 )
 
@@ -43,29 +43,26 @@ func decodeCluster(name string, body *anypb.Any) (clusterResource, error) {
 	if c.GetType() != clusterv3.Cluster_EDS {
 		p.addf("type", "%s is not supported, only EDS is", c.GetType())
 	}
-	switch c.GetLbPolicy() {
-	case clusterv3.Cluster_ROUND_ROBIN, clusterv3.Cluster_LEAST_REQUEST, clusterv3.Cluster_RANDOM:
-	default:
-		p.addf("lb_policy", "%s is not supported", c.GetLbPolicy())
-	}
 	p.check("eds_cluster_config", c.GetEdsClusterConfig(), edsFields)
 	if c.GetType() == clusterv3.Cluster_EDS {
 		if err := overADS(c.GetEdsClusterConfig().GetEdsConfig()); err != nil {
 			p.addf("eds_cluster_config", "%v", err)
 		}
 	}
+	o := decodeHTTPOptions(&p, &c)
 	r := clusterResource{
 		cfg: upstream.Config{
 			Name:           name,
 			ConnectTimeout: decodeDuration(&p, "connect_timeout", c.GetConnectTimeout()),
 			Protocol:       registry.ProtocolHTTP,
+			Settings:       decodeSettings(&p, &c, o),
 		},
 		eds: c.GetEdsClusterConfig().GetServiceName(),
 	}
 	if r.eds == "" {
 		r.eds = name
 	}
-	if speaksHTTP2(&p, &c) {
+	if speaksHTTP2(&c, o) {
 		r.cfg.Protocol = registry.ProtocolHTTP2
 		// Only our control plane tells the two apart.
 		meta := c.GetMetadata().GetFilterMetadata()["outrigger"].GetFields()
@@ -76,11 +73,11 @@ func decodeCluster(name string, body *anypb.Any) (clusterResource, error) {
 	return r, p.err()
 }
 
-// speaksHTTP2 reads both forms in which a cluster says so.
-func speaksHTTP2(p *problems, c *clusterv3.Cluster) bool {
-	http2 := c.GetHttp2ProtocolOptions() != nil //nolint:staticcheck // the form of older servers
+// decodeHTTPOptions is the cluster's HTTP settings; nil where it has none.
+func decodeHTTPOptions(p *problems, c *clusterv3.Cluster) *httpv3.HttpProtocolOptions {
+	const at = "typed_extension_protocol_options"
+	var out *httpv3.HttpProtocolOptions
 	for key, body := range c.GetTypedExtensionProtocolOptions() {
-		at := "typed_extension_protocol_options"
 		if key != httpOptions {
 			p.addf(at, "%s is not supported", key)
 			continue
@@ -93,8 +90,14 @@ func speaksHTTP2(p *problems, c *clusterv3.Cluster) bool {
 		p.check(at, &o, httpOptionsFields)
 		if e := o.GetExplicitHttpConfig(); e != nil {
 			p.check(at+".explicit_http_config", e, explicitHTTPFields)
-			http2 = http2 || e.GetHttp2ProtocolOptions() != nil
 		}
+		out = &o
 	}
-	return http2
+	return out
+}
+
+// speaksHTTP2 reads both forms in which a cluster says so.
+func speaksHTTP2(c *clusterv3.Cluster, o *httpv3.HttpProtocolOptions) bool {
+	return c.GetHttp2ProtocolOptions() != nil || //nolint:staticcheck // the form of older servers
+		o.GetExplicitHttpConfig().GetHttp2ProtocolOptions() != nil
 }

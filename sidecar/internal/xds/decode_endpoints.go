@@ -19,8 +19,9 @@ var (
 	assignmentFields = allow("cluster_name endpoints policy", "")
 	policyFields     = allow("", "overprovisioning_factor endpoint_stale_after weighted_priority_health")
 	localityFields   = allow("locality lb_endpoints load_balancing_weight priority", "metadata proximity")
-	lbEndpointFields = allow("endpoint health_status load_balancing_weight", "metadata")
-	endpointFields   = allow("address", "health_check_config hostname additional_addresses observability_name")
+	lbEndpointFields = allow("endpoint health_status load_balancing_weight metadata", "")
+	endpointFields   = allow("address health_check_config", "hostname additional_addresses observability_name")
+	checkFields      = allow("port_value hostname disable_active_health_check", "")
 	addressFields    = allow("protocol address port_value", "ipv4_compat")
 )
 
@@ -111,12 +112,21 @@ func decodeLocality(p *problems, at string, l *endpointv3.LocalityLbEndpoints, s
 		if w := e.GetLoadBalancingWeight(); w != nil {
 			weight = max(w.GetValue(), 1)
 		}
+		check := e.GetEndpoint().GetHealthCheckConfig()
+		if check != nil {
+			p.check(at+".endpoint.health_check_config", check, checkFields)
+		}
 		out = append(out, upstream.EndpointConfig{
 			Address:  addr,
 			Locality: registry.Locality{Region: loc.GetRegion(), Zone: loc.GetZone(), Subzone: loc.GetSubZone()},
 			Priority: l.GetPriority(),
 			Weight:   weight,
 			Status:   decodeStatus(e.GetHealthStatus()),
+			Version:  e.GetMetadata().GetFilterMetadata()["outrigger"].GetFields()["version"].GetStringValue(),
+
+			HealthPort: uint16(min(check.GetPortValue(), math.MaxUint16)), //nolint:gosec // bounded
+			HealthHost: check.GetHostname(),
+			Unchecked:  check.GetDisableActiveHealthCheck(),
 		})
 	}
 	return out

@@ -237,7 +237,6 @@ func TestClustersAreCarried(t *testing.T) {
 	c.ConnectTimeout = durationpb.New(2 * time.Second)
 	c.EdsClusterConfig.ServiceName = "eds"
 	c.TypedExtensionProtocolOptions = http2
-	c.LbPolicy = clusterv3.Cluster_LEAST_REQUEST
 	got, err := decodeCluster("c", pack(c))
 	if err != nil {
 		t.Fatal(err)

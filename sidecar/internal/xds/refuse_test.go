@@ -127,10 +127,6 @@ func TestWhatCannotBeDoneIsRefusedWithItsPlace(t *testing.T) {
 			c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
 		}), "type: STATIC is not supported"},
 		{
-			"cluster: ring hash", cluster(func(c *clusterv3.Cluster) { c.LbPolicy = clusterv3.Cluster_RING_HASH }),
-			"lb_policy: RING_HASH is not supported",
-		},
-		{
 			"cluster: TLS", cluster(func(c *clusterv3.Cluster) { c.TransportSocket = &corev3.TransportSocket{Name: "tls"} }),
 			"transport_socket is not supported",
 		},
