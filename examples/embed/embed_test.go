@@ -29,7 +29,7 @@ func TestTheProxyRunsUnderGoMicro(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.Replace(string(config), "127.0.0.1:8080", app.Listener.Addr().String(), 1) +
-		"listen: {inbound: \"127.0.0.1:0\", outbound: \"127.0.0.1:0\", admin: \"127.0.0.1:0\"}\ndrain: {delay: 10ms}\n"
+		"listen: {inbound: \"127.0.0.1:0\", outbound: \"127.0.0.1:0\", admin: \"127.0.0.1:0\"}\ndrain: {delay: 10ms, app: 0s}\n"
 	if err := os.WriteFile(filepath.Join(dir, "sidecar.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

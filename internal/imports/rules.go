@@ -149,7 +149,7 @@ var LinkBans = []LinkBan{
 		Because: "they come with micro.NewService, which none of the programs needs",
 	},
 	{
-		Of: []string{"github.com/google/go-cmp", "go.uber.org/goleak", "github.com/rogpeppe/go-internal", "github.com/cockroachdb/datadriven"}, In: programs,
+		Of: []string{"github.com/google/go-cmp", "go.uber.org/goleak", "github.com/rogpeppe/go-internal", "github.com/cockroachdb/datadriven", "github.com/coder/websocket", "github.com/mccutchen/go-httpbin"}, In: programs,
 		Because: "a program links no test code",
 	},
 }

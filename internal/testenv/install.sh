@@ -16,6 +16,7 @@ need node nodejs
 need php php-cli
 php -m 2>/dev/null | grep -qx curl || packages+=(php-curl)
 need python3 python3
+need slowhttptest slowhttptest
 [ "${#packages[@]}" = 0 ] && exit 0
 
 install=(apt-get install -y -qq --no-install-recommends --no-upgrade --no-remove "${packages[@]}")

@@ -192,8 +192,11 @@ func quick(c *client) (closing bool, err error) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != 200 || string(body) != "quick" {
-		return false, fmt.Errorf("%d %q %w", resp.StatusCode, body, err)
+	if err != nil {
+		return false, fmt.Errorf("%d %q: %w", resp.StatusCode, body, err)
+	}
+	if resp.StatusCode != http.StatusOK || string(body) != "quick" {
+		return false, fmt.Errorf("%d %q", resp.StatusCode, body)
 	}
 	return resp.Close, nil
 }

@@ -101,6 +101,7 @@ func (c request) run(t *testing.T, s *sidecar) {
 	if answer := other.next("GET"); answer != "200 GET /other" {
 		t.Errorf("sent %s\nanother client got %q afterwards", clip(c.send), answer)
 	}
+	_ = other.Close()
 }
 
 // compare looks at what the app saw.

@@ -5,4 +5,4 @@ package conformance
 import "testing"
 
 // TestSoakSlowClients is TestSlowClients with more of them, for longer.
-func TestSoakSlowClients(t *testing.T) { slow(t, 400, 90) }
+func TestSoakSlowClients(t *testing.T) { slow(t, 300, 60) }

@@ -45,7 +45,7 @@ func slow(t *testing.T, connections, seconds int) {
 		}
 		attacks.Go(func() {
 			all := append([]string{
-				"-c", fmt.Sprint(connections), "-r", fmt.Sprint(connections), "-l", fmt.Sprint(seconds),
+				"-c", fmt.Sprint(connections), "-r", fmt.Sprint(min(connections, 60)), "-l", fmt.Sprint(seconds),
 				"-u", "http://" + p.at["listen.inbound"] + path, "-p", "3", "-v", "1",
 			}, args...)
 			var out bytes.Buffer
@@ -72,11 +72,11 @@ func slow(t *testing.T, connections, seconds int) {
 		}
 		_ = kept.SetDeadline(time.Now().Add(patience))
 		if _, err := quick(kept); err != nil {
-			t.Fatalf("the good client's request %d: %v", good, err)
+			t.Fatalf("the good client's request %d: %v\n%s", good, err, p.log())
 		}
 		fresh := dial(t, p.at["listen.inbound"])
 		if _, err := quick(fresh); err != nil {
-			t.Fatalf("the good client's request %d, on a new connection: %v", good, err)
+			t.Fatalf("the good client's request %d, on a new connection: %v\n%s", good, err, p.log())
 		}
 		_ = fresh.Close()
 		if good%20 == 0 {

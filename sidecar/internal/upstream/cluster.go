@@ -200,7 +200,8 @@ func (c *Cluster) restartChecks() {
 	c.checker.start(c.running)
 }
 
-// Close gives all endpoints up and ends the health checks.
+// Close ends the health checks and closes what is unused. Requests that have
+// found the cluster before still find its endpoints.
 func (c *Cluster) Close() {
 	c.mu.Lock()
 	c.closed = true
@@ -210,9 +211,11 @@ func (c *Cluster) Close() {
 	if old != nil {
 		old.stop()
 	}
-	c.SetEndpoints(nil)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, h := range c.hosts {
+		h.close()
+	}
 	c.rebuilds.stop()
 }
 

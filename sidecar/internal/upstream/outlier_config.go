@@ -57,7 +57,8 @@ type FailurePercent struct {
 // one that says that there is nobody behind it. A 500 does not count: a request
 // that an app cannot digest would be sent around and take one instance after
 // the other out. Half of the endpoints can be ejected, which is where the
-// balancer's panic threshold begins.
+// balancer's panic threshold begins. The first ejection is short: most of what
+// fails so is a restart, and who comes back should be found.
 func DefaultOutlier() Outlier {
 	return Outlier{
 		ConsecutiveGatewayErrors: 5,
@@ -65,7 +66,7 @@ func DefaultOutlier() Outlier {
 		SuccessRate:              SuccessRate{MinHosts: 5, MinRequests: 100},
 		FailurePercent:           FailurePercent{MinHosts: 5, MinRequests: 50},
 		Interval:                 10 * time.Second,
-		BaseEjectionTime:         30 * time.Second,
+		BaseEjectionTime:         5 * time.Second,
 		MaxEjectionTime:          5 * time.Minute,
 		MaxEjectionPercent:       50,
 		AlwaysEjectOne:           true,

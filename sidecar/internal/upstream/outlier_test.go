@@ -128,7 +128,7 @@ func TestEjectionsGrowAndComeToAnEnd(t *testing.T) {
 		}
 		c.eject(h, causeConsecutiveGateway)
 		s := endpointStatus(c, h.address).Ejected
-		if s == nil || s.Cause != "consecutiveGatewayErrors" || !s.Until.Equal(time.Now().Add(30*time.Second)) || s.Ejections != 1 {
+		if s == nil || s.Cause != "consecutiveGatewayErrors" || !s.Until.Equal(time.Now().Add(5*time.Second)) || s.Ejections != 1 {
 			t.Fatalf("status %+v", s)
 		}
 		for range 20 {
@@ -136,7 +136,7 @@ func TestEjectionsGrowAndComeToAnEnd(t *testing.T) {
 				t.Fatalf("picked %v, %v", e, err)
 			}
 		}
-		if d := out(); d < 30*time.Second || d > 31*time.Second {
+		if d := out(); d < 5*time.Second || d > 6*time.Second {
 			t.Errorf("the first ejection took %s", d)
 		}
 		seen := map[string]bool{}
@@ -148,22 +148,22 @@ func TestEjectionsGrowAndComeToAnEnd(t *testing.T) {
 			t.Error("it is not picked any more")
 		}
 		c.eject(h, causeConsecutive5xx)
-		if d := out(); d < time.Minute || d > 61*time.Second {
+		if d := out(); d < 10*time.Second || d > 11*time.Second {
 			t.Errorf("the second ejection took %s", d)
 		}
 		time.Sleep(time.Minute) // well for so long that all is forgotten
 		c.eject(h, causeConsecutive5xx)
-		if d := out(); d > 31*time.Second {
+		if d := out(); d > 6*time.Second {
 			t.Errorf("an ejection long after took %s", d)
 		}
-		for range 30 {
+		for range 80 {
 			c.eject(h, causeConsecutive5xx)
 			if d := out(); d > 301*time.Second {
 				t.Fatalf("an ejection took %s, above the maximum", d)
 			}
 		}
 		for _, want := range []string{
-			"endpoint ejected", `why="5 attempts in a row got no response, or 502, 503 or 504"`, "for=30s", `because="its time is over"`,
+			"endpoint ejected", `why="5 attempts in a row got no response, or 502, 503 or 504"`, "for=5s", `because="its time is over"`,
 		} {
 			if !strings.Contains(log.String(), want) {
 				t.Errorf("the log has no %s", want)
