@@ -59,10 +59,10 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	c.nc.LimitRead(d)
 	n, err := b.reader.Read(p)
-	switch {
-	case err == nil:
+	if err == nil {
 		return n, nil
-	case err == io.EOF:
+	}
+	if err == io.EOF { //nolint:errorlint // the reader's own, never wrapped
 		b.finished = true
 		return n, io.EOF
 	}
