@@ -62,7 +62,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	if err == io.EOF { //nolint:errorlint // the reader's own, never wrapped
+	if err == io.EOF {
 		b.finished = true
 		return n, io.EOF
 	}
