@@ -253,3 +253,47 @@ func (c *Conn) RoundTrip(request []byte, look bool) (wrote bool, err error) {
 	}
 	return wrote, err
 }
+
+// WriteTo copies what comes to w until the connection's end (io.WriterTo): for
+// connections that have become a pipe. While nothing comes it holds no memory
+// for it, since there may be many such connections, which mostly wait. What was
+// parsed stays as it is.
+func (c *Conn) WriteTo(w io.Writer) (int64, error) {
+	n, err := w.Write(c.Rest())
+	total := int64(n)
+	m := &pipeMemory{}
+	for err == nil && c.err == nil {
+		if n, err = c.nc.ReadLazy(m); n > 0 {
+			written, writeErr := w.Write(m.held.b[:n])
+			total += int64(written)
+			if writeErr != nil {
+				err = writeErr
+			}
+		}
+		if m.held != nil {
+			m.Give()
+		}
+		if err == io.EOF {
+			c.err, err = err, nil
+		}
+	}
+	if err == nil && c.err != io.EOF {
+		err = c.err
+	}
+	return total, err
+}
+
+// pipeMemory is what WriteTo reads into.
+type pipeMemory struct{ held *buffer }
+
+// Take is netio.Memory's.
+func (m *pipeMemory) Take() []byte {
+	m.held, _ = buffers.Get().(*buffer)
+	return m.held.b[:]
+}
+
+// Give is netio.Memory's.
+func (m *pipeMemory) Give() {
+	buffers.Put(m.held)
+	m.held = nil
+}

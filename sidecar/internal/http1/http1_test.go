@@ -311,3 +311,57 @@ func FuzzParseRequest(f *testing.F) {
 		}
 	})
 }
+
+func TestAPipeCopiesEverythingAndLeavesTheHeadAlone(t *testing.T) {
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	theirs, err := new(net.Dialer).DialContext(t.Context(), "tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = theirs.Close() }()
+	nc, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = nc.Close() }()
+	c := NewConn(nc)
+	if _, err := io.WriteString(theirs, "GET / HTTP/1.1\r\n\r\nbehind the head, "); err != nil {
+		t.Fatal(err)
+	}
+	head, err := c.ReadHead(MaxHeadBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := strings.Repeat("x", 1<<20)
+	pieces := make(chan int, 1<<10)
+	done := make(chan error, 1)
+	var got bytes.Buffer
+	go func() {
+		_, err := io.Copy(writerFunc(func(p []byte) (int, error) {
+			pieces <- len(p)
+			return got.Write(p)
+		}), c)
+		done <- err
+	}()
+	<-pieces
+	if _, err := io.WriteString(theirs, large); err != nil {
+		t.Fatal(err)
+	}
+	if err := theirs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil || got.String() != "behind the head, "+large {
+		t.Errorf("%d bytes, %v", got.Len(), err)
+	}
+	if string(head) != "GET / HTTP/1.1\r\n\r\n" {
+		t.Errorf("the head has become %q", head)
+	}
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

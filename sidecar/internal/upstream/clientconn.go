@@ -107,6 +107,9 @@ type rawReader struct{ c *clientConn }
 
 func (r rawReader) Read(p []byte) (int, error) { return r.c.conn.Read(p) }
 
+// WriteTo is io.WriterTo's: see http1.Conn.
+func (r rawReader) WriteTo(w io.Writer) (int64, error) { return r.c.conn.WriteTo(w) }
+
 func (r rawReader) Close() error { return nil }
 
 type rawWriter struct{ c *clientConn }
