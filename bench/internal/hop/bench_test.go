@@ -54,7 +54,7 @@ func small(t *testing.T) Options {
 	}
 	return Options{
 		Rounds: 2, Duration: 100 * time.Millisecond, Connections: 8, Idle: 100, Only: []string{"fasthttp"}, Cases: []string{"get-1k"},
-		Self: self, Dir: dir, Progress: new(bytes.Buffer),
+		Self: self, Dir: dir, Progress: new(bytes.Buffer), Settle: 20 * time.Millisecond,
 	}
 }
 

@@ -11,12 +11,13 @@ import (
 )
 
 const (
-	settleEvery = 250 * time.Millisecond
-	settleSame  = 6                // looks in a row that have to agree
-	settleLimit = 15 * time.Second // some never rest; the last look counts then
-	settleSlack = 128 << 10        // bytes by which looks may differ
+	settleEvery = 2 * time.Second
+	settleSame  = 7         // looks in a row that have to agree: programs tidy up every few seconds
+	settleMost  = 22        // looks in all: some never rest, and the last look counts then
+	settleSlack = 128 << 10 // bytes by which looks may differ
 
-	memoryTime = 12 * time.Second // about what a peer takes
+	warmUp     = 8                // connections with a request before the first look
+	memoryTime = 40 * time.Second // about what a peer takes
 )
 
 // memory measures each peer's memory: what those that ran have now, and, with
@@ -73,12 +74,18 @@ func (b *bench) fresh(ctx context.Context, p peer.Peer) (m *MemoryReport, err er
 	}()
 	m = &MemoryReport{Peer: p.Name, Connections: b.idle}
 	var idleSettled, heldSettled bool
-	if m.Idle, idleSettled, err = settle(ctx, proc); err != nil {
+	spec := load.Spec{Mode: load.Idle, Address: proc.Site.Listen, Request: Cases()[0].Request, Connections: warmUp}
+	// What the first requests bring into memory, code above all, is not what
+	// connections cost.
+	if err := holdWhile(ctx, b.o.Self, spec, func() error { return nil }); err != nil {
 		return nil, err
 	}
-	spec := load.Spec{Mode: load.Idle, Address: proc.Site.Listen, Request: Cases()[0].Request, Connections: b.idle}
+	if m.Idle, idleSettled, err = b.settle(ctx, proc); err != nil {
+		return nil, err
+	}
+	spec.Connections = b.idle
 	err = holdWhile(ctx, b.o.Self, spec, func() (err error) {
-		m.Held, heldSettled, err = settle(ctx, proc)
+		m.Held, heldSettled, err = b.settle(ctx, proc)
 		return err
 	})
 	if err != nil {
@@ -88,18 +95,21 @@ func (b *bench) fresh(ctx context.Context, p peer.Peer) (m *MemoryReport, err er
 	m.PerConnection = float64(m.Held.RSS-m.Idle.RSS) / float64(b.idle)
 	m.PerConnectionPSS = float64(m.Held.PSS-m.Idle.PSS) / float64(b.idle)
 	if !m.Settled {
-		b.report.Notes = append(b.report.Notes, fmt.Sprintf("The memory of %s had not come to rest after %v.", p.Name, settleLimit))
+		b.report.Notes = append(b.report.Notes, fmt.Sprintf("The memory of %s had not come to rest after %d looks.", p.Name, settleMost))
 	}
 	return m, nil
 }
 
 // settle reads a peer's memory until it has come to rest.
-func settle(ctx context.Context, p *peer.Process) (m procfs.Memory, settled bool, err error) {
-	tick := time.NewTicker(settleEvery)
+func (b *bench) settle(ctx context.Context, p *peer.Process) (m procfs.Memory, settled bool, err error) {
+	every := b.o.Settle
+	if every == 0 {
+		every = settleEvery
+	}
+	tick := time.NewTicker(every)
 	defer tick.Stop()
-	deadline := time.Now().Add(settleLimit)
 	var first procfs.Memory
-	for same := 0; ; {
+	for looks, same := 1, 0; ; looks++ {
 		if m, err = p.Memory(); err != nil {
 			return m, false, err
 		}
@@ -108,7 +118,7 @@ func settle(ctx context.Context, p *peer.Process) (m procfs.Memory, settled bool
 		} else if same++; same == settleSame {
 			return m, true, nil
 		}
-		if time.Now().After(deadline) {
+		if looks == settleMost {
 			return m, false, nil
 		}
 		select {

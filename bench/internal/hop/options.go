@@ -31,6 +31,8 @@ type Options struct {
 	Cases       []string      // names of cases; empty: all
 	Measures    []string      // of Measures; empty: all
 
+	Settle time.Duration // between two looks at memory that is to come to rest; 0: settleEvery
+
 	Self    string // the program that has the subcommands load and proxy
 	Sidecar string // path of the sidecar's program
 	Base    string // path of another build of it; empty: none
