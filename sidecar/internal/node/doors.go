@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -165,11 +164,11 @@ func samePort(bound net.Addr, address string) bool {
 // again is the same socket once more: with another server, no connection that
 // waits in its queue is lost.
 func again(w wish, ln net.Listener) (net.Listener, error) {
-	f, ok := ln.(interface{ File() (*os.File, error) })
+	f, ok := ln.(syscall.Conn)
 	if !ok {
 		return nil, fmt.Errorf("%s: %s cannot be taken over from the listener that has it: that needs a restart", w.key, w.address)
 	}
-	file, err := f.File()
+	file, err := duplicate(f, w.key)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %s cannot be taken over from the listener that has it: %w", w.key, w.address, err)
 	}

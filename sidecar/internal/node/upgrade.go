@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/registry/mesh"
@@ -142,11 +143,11 @@ func (s *Node) offer() (state handover.State, files []*os.File, err error) {
 		state.Services = append(state.Services, name)
 	}
 	add := func(name, address string, ln net.Listener) error {
-		l, ok := ln.(interface{ File() (*os.File, error) })
+		l, ok := ln.(syscall.Conn)
 		if !ok {
 			return fmt.Errorf("%s: the listener cannot be handed over", name)
 		}
-		f, err := l.File()
+		f, err := duplicate(l, name)
 		if err != nil {
 			return fmt.Errorf("%s: the listener cannot be handed over: %w", name, err)
 		}
