@@ -35,7 +35,6 @@ type reloader struct {
 	path    string // empty: there is no file
 	missing int    // looks in a row that found no file, or an empty one
 	stamp   stamp  // of the file when it was last read
-	pending stamp  // of the file at the last look, when it was another one
 	sum     [sha256.Size]byte
 	wrong   int // looks since the file was found to be wrong
 
@@ -85,7 +84,6 @@ func (r *reloader) follow(path string) {
 	r.path, r.stamp, r.missing = path, stamp{}, 0
 	if path != "" {
 		r.changed()
-		r.changed() // it counts from the second look on
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -122,10 +120,6 @@ func (r *reloader) changed() bool {
 	}
 	r.missing = 0
 	if r.stamp.same(info) {
-		return false
-	}
-	if !r.pending.same(info) { // it may be written just now: it has to look the same twice
-		r.pending = stamp{info}
 		return false
 	}
 	content, err := os.ReadFile(r.path)
