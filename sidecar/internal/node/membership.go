@@ -298,19 +298,7 @@ func (a *asked) Register(_ *microregistry.Service, opts ...microregistry.Registe
 	for _, opt := range opts {
 		opt(&o)
 	}
-	if err := a.m.lock(o.Context); err != nil {
-		return err
-	}
-	defer a.m.unlock()
-	if a.ctx.Err() != nil {
-		return a.ctx.Err()
-	}
-	a.m.wanted = true
-	a.m.words++
-	if !a.m.ours {
-		return nil
-	}
-	return a.m.register(o.Context)
+	return a.say(o.Context, true)
 }
 
 // Deregister is microregistry.Registry's.
@@ -319,19 +307,31 @@ func (a *asked) Deregister(_ *microregistry.Service, opts ...microregistry.Dereg
 	for _, opt := range opts {
 		opt(&o)
 	}
-	if err := a.m.lock(o.Context); err != nil {
+	return a.say(o.Context, false)
+}
+
+// say takes down what the registrar wants, and does it where the registration is
+// this process's.
+func (a *asked) say(ctx context.Context, wanted bool) error {
+	m := a.m
+	if err := m.lock(ctx); err != nil {
 		return err
 	}
-	defer a.m.unlock()
+	defer m.unlock()
 	if a.ctx.Err() != nil {
 		return a.ctx.Err()
 	}
-	a.m.wanted = false
-	a.m.words++
-	if !a.m.ours || a.m.standing == nil {
+	m.wanted = wanted
+	m.words++
+	switch {
+	case !m.ours:
+		return nil
+	case wanted:
+		return m.register(ctx)
+	case m.standing == nil:
 		return nil
 	}
-	return a.m.retract(o.Context, a.m.standing)
+	return m.retract(ctx, m.standing)
 }
 
 // scope registers metrics that go when what they are of is replaced.

@@ -79,7 +79,7 @@ func (c *conn) wait() error {
 	}
 	timeout := c.s.o.KeepAlive
 	switch {
-	case c.s.stopping.Load():
+	case c.s.conns.Stopping():
 		timeout = c.grace()
 	case c.fresh:
 		timeout = c.s.o.HeadTimeout

@@ -8,7 +8,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/intake"
 )
 
 // Defaults of Options.
@@ -59,16 +59,8 @@ type Options struct {
 type Server struct {
 	o        Options
 	draining atomic.Bool
-	stopping atomic.Bool
 	streams  sync.Pool // of *stream
-
-	mu    sync.Mutex
-	ln    net.Listener
-	conns map[*conn]struct{}
-	// accepting is closed when Serve has returned; nil before it.
-	accepting chan struct{}
-	stop      chan struct{} // closed by the first Shutdown
-	wg        sync.WaitGroup
+	conns    *intake.Conns[*conn]
 }
 
 // New makes a server; Serve starts it.
@@ -91,54 +83,17 @@ func New(o Options) *Server {
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
 	}
-	return &Server{o: o, conns: map[*conn]struct{}{}, stop: make(chan struct{})}
+	return &Server{o: o, conns: intake.New[*conn](o.MaxConns)}
 }
 
 // Serve accepts connections until Shutdown, and then returns nil.
 func (s *Server) Serve(ln net.Listener) error {
-	s.mu.Lock()
-	s.ln = ln
-	stopping := s.stopping.Load()
-	accepting := make(chan struct{})
-	s.accepting = accepting
-	s.mu.Unlock()
-	defer close(accepting)
-	if stopping {
-		return ln.Close()
-	}
-	pause := time.Duration(0)
-	for {
-		nc, err := ln.Accept()
-		switch {
-		case err == nil:
-			pause = 0
-			s.start(nc)
-		case s.stopping.Load():
-			_ = ln.Close()
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return err
-		default: // out of file descriptors, mostly: it gets better or it does not
-			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			s.o.Logger.Warn("accept failed", "listener", s.o.Listener, "error", err, "retry_in", pause.String())
-			select {
-			case <-time.After(pause):
-			case <-s.stop:
-			}
-		}
-	}
+	return s.conns.Serve(ln, s.o.Logger.With("listener", s.o.Listener), s.start)
 }
 
 func (s *Server) start(nc net.Conn) {
 	c := newConn(s, nc)
-	s.mu.Lock()
-	full := len(s.conns) >= s.o.MaxConns
-	if !full {
-		s.conns[c] = struct{}{}
-		s.wg.Add(1)
-	}
-	s.mu.Unlock()
-	if full {
+	if !s.conns.Add(c) {
 		s.o.Metrics.refused.WithLabelValues(s.o.Listener).Inc()
 		c.refuse()
 		return
@@ -169,72 +124,26 @@ func (s *Server) settle(c *conn) {
 func (s *Server) ended(c *conn) {
 	_ = c.nc.Close()
 	c.in.Release()
-	s.mu.Lock()
-	delete(s.conns, c)
-	s.mu.Unlock()
 	s.o.Metrics.connections.WithLabelValues(s.o.Listener).Dec()
-	s.wg.Done()
+	s.conns.Remove(c)
 }
-
-// lastAccepts is how long connections are still taken after the end has begun.
-const lastAccepts = 20 * time.Millisecond
 
 // Drain lets every connection end with its next response: callers are told to
 // come back on another one, and elsewhere. New connections are still taken.
 func (s *Server) Drain() { s.draining.Store(true) }
 
 // Connections is the number of open connections.
-func (s *Server) Connections() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.conns)
-}
+func (s *Server) Connections() int { return s.conns.Len() }
 
 // Shutdown stops accepting, closes connections that wait for a request, and
 // waits for the others until the context ends; then it closes them too, and
 // returns an error that says how many.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
-	s.mu.Lock()
-	if !s.stopping.Swap(true) {
-		close(s.stop)
+	if n := s.conns.Shutdown(ctx, (*conn).endIdle, (*conn).abort); n > 0 {
+		return &AbortedError{Listener: s.o.Listener, Connections: n}
 	}
-	ln, accepting := s.ln, s.accepting
-	s.mu.Unlock()
-	if accepting != nil {
-		// Connections that the kernel has taken for us are served too.
-		if d, ok := ln.(interface{ SetDeadline(time.Time) error }); !ok || d.SetDeadline(time.Now().Add(lastAccepts)) != nil {
-			_ = ln.Close()
-		}
-		<-accepting
-	}
-	s.mu.Lock()
-	for c := range s.conns {
-		c.endIdle()
-	}
-	s.mu.Unlock()
-
-	done := make(chan struct{})
-	go func() {
-		s.wg.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-	}
-	s.mu.Lock()
-	n := len(s.conns)
-	for c := range s.conns {
-		c.abort()
-	}
-	s.mu.Unlock()
-	<-done
-	if n == 0 {
-		return nil
-	}
-	return &AbortedError{Listener: s.o.Listener, Connections: n}
+	return nil
 }
 
 // AbortedError says that connections were closed before they were through.

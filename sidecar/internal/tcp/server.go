@@ -12,13 +12,12 @@ package tcp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/intake"
 )
 
 // Defaults of Options.
@@ -45,15 +44,8 @@ type Options struct {
 
 // Server passes the connections of one listener through.
 type Server struct {
-	o        Options
-	stopping atomic.Bool
-
-	mu        sync.Mutex
-	ln        net.Listener
-	conns     map[*conn]struct{}
-	accepting chan struct{} // closed when Serve has returned; nil before it
-	stop      chan struct{} // closed by the first Shutdown
-	wg        sync.WaitGroup
+	o     Options
+	conns *intake.Conns[*conn]
 }
 
 // New makes a server; Serve starts it.
@@ -73,67 +65,25 @@ func New(o Options) *Server {
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
 	}
-	return &Server{o: o, conns: map[*conn]struct{}{}, stop: make(chan struct{})}
+	return &Server{o: o, conns: intake.New[*conn](o.MaxConns)}
 }
 
 // Serve accepts connections until Shutdown, and then returns nil.
 func (s *Server) Serve(ln net.Listener) error {
-	s.mu.Lock()
-	s.ln = ln
-	stopping := s.stopping.Load()
-	accepting := make(chan struct{})
-	s.accepting = accepting
-	s.mu.Unlock()
-	defer close(accepting)
-	if stopping {
-		return ln.Close()
-	}
-	pause := time.Duration(0)
-	for {
-		nc, err := ln.Accept()
-		switch {
-		case err == nil:
-			pause = 0
-			s.start(nc)
-		case s.stopping.Load():
-			_ = ln.Close()
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return err
-		default: // out of file descriptors, mostly: it gets better or it does not
-			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			s.o.Logger.Warn("accept failed", "port", s.o.Port, "error", err, "retry_in", pause.String())
-			select {
-			case <-time.After(pause):
-			case <-s.stop:
-			}
-		}
-	}
+	return s.conns.Serve(ln, s.o.Logger.With("port", s.o.Port), s.start)
 }
 
 func (s *Server) start(nc net.Conn) {
 	c := newConn(s, nc)
-	s.mu.Lock()
-	full := len(s.conns) >= s.o.MaxConns
-	if !full {
-		s.conns[c] = struct{}{}
-		s.wg.Add(1)
-	}
-	s.mu.Unlock()
-	if full {
+	if !s.conns.Add(c) {
 		c.end(reasonOverload, fmt.Errorf("%d connections are open, which is the limit (limits.tcp.connections)", s.o.MaxConns))
 		return
 	}
 	open := s.o.Metrics.open.WithLabelValues(s.o.Port)
 	open.Inc()
 	go func() {
-		defer s.wg.Done()
-		defer func() {
-			s.mu.Lock()
-			delete(s.conns, c)
-			s.mu.Unlock()
-			open.Dec()
-		}()
+		defer s.conns.Remove(c)
+		defer open.Dec()
 		c.serve()
 	}()
 }
@@ -142,52 +92,16 @@ func (s *Server) start(nc net.Conn) {
 func (s *Server) Drain() {}
 
 // Connections is the number of open connections.
-func (s *Server) Connections() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.conns)
-}
-
-// lastAccepts is how long connections are still taken after the end has begun:
-// those that the kernel has accepted for us.
-const lastAccepts = 20 * time.Millisecond
+func (s *Server) Connections() int { return s.conns.Len() }
 
 // Shutdown stops accepting and waits for the connections until the context
 // ends; then it closes them, and returns an error that says how many.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	if !s.stopping.Swap(true) {
-		close(s.stop)
+	n := s.conns.Shutdown(ctx, func(*conn) {}, func(c *conn) { c.abort(reasonDrained) })
+	if n > 0 {
+		return &AbortedError{Port: s.o.Port, Connections: n}
 	}
-	ln, accepting := s.ln, s.accepting
-	s.mu.Unlock()
-	if accepting != nil {
-		if d, ok := ln.(interface{ SetDeadline(time.Time) error }); !ok || d.SetDeadline(time.Now().Add(lastAccepts)) != nil {
-			_ = ln.Close()
-		}
-		<-accepting
-	}
-	done := make(chan struct{})
-	go func() {
-		s.wg.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-	}
-	s.mu.Lock()
-	n := len(s.conns)
-	for c := range s.conns {
-		c.abort(reasonDrained)
-	}
-	s.mu.Unlock()
-	<-done
-	if n == 0 {
-		return nil
-	}
-	return &AbortedError{Port: s.o.Port, Connections: n}
+	return nil
 }
 
 // AbortedError says that connections were closed before either side did.
