@@ -42,12 +42,12 @@ func parse(args []string, help io.Writer) (settings, error) {
 			return nil
 		})
 	}
-	list("only", "peers that take part, as `a,b`; nginx always does (default: all)", &s.Only)
-	list("cases", "kinds of request, as `a,b`: get-1k, get-64k, post-1k, post-64k (default: all)", &s.Cases)
+	list("only", "peers that take part, as `a,b`; the one that ratios are to always does (default: all)", &s.Only)
+	list("cases", "kinds of request, as `a,b`: "+strings.Join(hop.CaseNames(), ", ")+" (default: all)", &s.Cases)
 	list("measure", "what is measured, as `a,b`: "+strings.Join(hop.Measures(), ", ")+" (default: all)", &s.Measures)
 	flags.IntVar(&s.Rounds, "rounds", 5, "rounds of each case, over which medians are taken")
 	flags.DurationVar(&s.Duration, "duration", 2*time.Second, "of a peer's turn in a round")
-	flags.IntVar(&s.Connections, "connections", 64, "of the load")
+	flags.IntVar(&s.Connections, "connections", 64, "of the load; of HTTP/2 a quarter of it, with 16 streams each")
 	flags.IntVar(&s.Idle, "idle", 10_000, "connections that are held open for their memory")
 	flags.StringVar(&s.Sidecar, "binary", "", "`path` of a built sidecar (default: it is built from this module)")
 	flags.StringVar(&s.Base, "base", "", "`path` of another build of it, which takes part as sidecar-base and sidecar-base-chain")

@@ -13,6 +13,7 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/outrigger-mesh/outrigger/bench/internal/answerer"
 	"github.com/outrigger-mesh/outrigger/bench/internal/intree"
 	"github.com/outrigger-mesh/outrigger/bench/internal/load"
 	"github.com/outrigger-mesh/outrigger/bench/internal/peer"
@@ -35,6 +36,8 @@ func start(ctx context.Context, args []string) error {
 		return hopCommand(ctx, args[1:], os.Stdout, os.Stderr)
 	case load.Subcommand:
 		return load.Main(ctx, os.Stdin, os.Stdout)
+	case answerer.Subcommand:
+		return answerer.Main(ctx, args[1:])
 	case peer.Subcommand:
 		return intree.Main(ctx, args[1:])
 	default:

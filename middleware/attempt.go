@@ -240,16 +240,29 @@ func (a *Attempt) observe(l *ewma.Peak, err error) {
 	now := time.Now()
 	took := now.Sub(a.Start)
 	if err != nil && !failure(err) {
-		l.ObserveAtLeast(now, took)
+		if !poolFull(err) { // it was not sent: there is nothing to learn from how long that took
+			l.ObserveAtLeast(now, took)
+		}
 		return
 	}
-	l.Observe(now, took, err != nil || a.Response.Status >= 502 && a.Response.Status <= 504)
+	status := a.Response.Status
+	if code, ok := a.GRPCStatus(); ok {
+		status = code.HTTP()
+	}
+	l.Observe(now, took, err != nil || status >= 502 && status <= 504)
 }
 
 // failure reports whether an attempt that ended with err speaks against its
-// endpoint: not when it was us, or the client, who gave it up.
+// endpoint: not when it was us, or the client, who gave it up, and not when the
+// limits of the service's connections left no room for it.
 func failure(err error) bool {
-	return err != nil && !errors.Is(err, ErrLost) && !errors.Is(err, ErrEnded) && !errors.Is(err, ErrDiscarded) && !errors.Is(err, ErrClientGone)
+	return err != nil && !errors.Is(err, ErrLost) && !errors.Is(err, ErrEnded) && !errors.Is(err, ErrDiscarded) &&
+		!errors.Is(err, ErrClientGone) && !poolFull(err)
+}
+
+func poolFull(err error) bool {
+	var reject *Reject
+	return errors.As(err, &reject) && reject.Reason == ReasonPoolFull
 }
 
 // finish is the end of the attempt for its handlers, however it went. It has an

@@ -163,6 +163,19 @@ func (r *BodyReader) Buffered() int {
 	return 0
 }
 
+// Complete reports whether the whole body has come from the client, trailers
+// too, so that Read never waits for it; false where that is not known.
+func (r *BodyReader) Complete() bool {
+	b := r.body
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.src == nil || b.err != nil {
+		return b.src == nil || errors.Is(b.err, io.EOF)
+	}
+	s, ok := b.src.(interface{ Complete() bool })
+	return ok && s.Complete()
+}
+
 // note takes down what r has read from the client.
 func (b *Body) note(r *BodyReader, p []byte, err error) {
 	intact := b.total == int64(len(b.kept))

@@ -47,5 +47,14 @@ func (e *tryEntered) Try(a *Attempt) error {
 }
 
 // Transport is the end of every attempt chain: the transport of the endpoint
-// that was picked.
-var Transport TryHandler = TryHandlerFunc(func(a *Attempt) error { return a.Endpoint.Transport.Try(a) })
+// that was picked. One that is a TryDoner is told the end of gRPC calls, whose
+// status comes with the trailer; all that there is to know of other requests
+// is known when Try returns.
+var Transport TryHandler = TryHandlerFunc(func(a *Attempt) error {
+	if a.x.GRPC() {
+		if d, ok := a.Endpoint.Transport.(TryDoner); ok {
+			a.done = append(a.done, d)
+		}
+	}
+	return a.Endpoint.Transport.Try(a)
+})

@@ -74,6 +74,8 @@ type Exchange struct {
 	reason    Reason
 	requestID []byte
 	trace     Trace
+	grpc      grpcState
+	shapers   []ReplyShaper
 	done      []Doner
 	slots     slots
 	attempts  []*Attempt
@@ -121,6 +123,9 @@ func (x *Exchange) Reset() bool {
 	x.canceled = false
 	x.requestID = x.requestID[:0]
 	x.trace = Trace{}
+	x.grpc = grpcState{}
+	clear(x.shapers)
+	x.shapers = x.shapers[:0]
 	x.done = x.done[:0]
 	x.attempts = x.attempts[:0]
 	x.idle, x.sent = 0, 0
@@ -178,6 +183,7 @@ func (x *Exchange) Reroute() error {
 // send; false says that nothing can be sent, because the client is gone.
 // Panics end in a local reply. Engines call it.
 func (x *Exchange) Serve(h Handler) bool {
+	x.beginGRPC()
 	err := x.serve(h)
 	x.served = true
 	if cause := x.Cause(); cause != nil && err == nil && x.Response != &x.local.response {

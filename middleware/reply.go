@@ -24,6 +24,7 @@ const StatusClientGone = 499
 // localReply is the memory of an answer that the proxy gives itself.
 type localReply struct {
 	response Response
+	status   int // of HTTP, also where the answer is one to a gRPC call
 	text     []byte
 	reader   bytes.Reader
 }
@@ -38,13 +39,16 @@ func (l *localReply) Close() error { return nil }
 
 func (l *localReply) reset() {
 	l.response.reset()
+	l.status = 0
 	l.text = l.text[:0]
 }
 
 // Reply answers the request here, instead of what came or would have come from
 // an endpoint: with a short JSON body that has the members error, reason and
-// request_id. Header fields can be added to Response afterwards. It returns nil
-// so that a handler can end with it.
+// request_id; a gRPC call with a response without a body that has the status
+// 200, and says the rest in grpc-status, grpc-message, x-outrigger-reason and
+// x-request-id. Header fields can be added to Response afterwards. It returns
+// nil so that a handler can end with it.
 func (x *Exchange) Reply(status int, reason Reason) error {
 	return x.ReplyMessage(status, reason, "")
 }
@@ -63,9 +67,34 @@ func (x *Exchange) ReplyMessage(status int, reason Reason, message string) error
 		message = http.StatusText(status)
 	}
 	x.local.reset()
+	x.local.status = status
 	x.reason = reason
 	r := &x.local.response
 	x.Response = r
+	x.grpc.told = false // it was another response's
+	if x.GRPC() {
+		x.replyGRPC(status, reason, message)
+	} else {
+		x.replyJSON(status, reason, message)
+	}
+	for _, s := range x.shapers {
+		s.ShapeReply(x)
+	}
+	return nil
+}
+
+// ReplyShaper changes local replies, in x.Response, after they were made.
+type ReplyShaper interface {
+	ShapeReply(x *Exchange)
+}
+
+// ShapeReplies has every local reply of the exchange that is made from now on
+// changed by s, wherever it is made: for a middleware that has translated the
+// request, and has to translate what is answered.
+func (x *Exchange) ShapeReplies(s ReplyShaper) { x.shapers = append(x.shapers, s) }
+
+func (x *Exchange) replyJSON(status int, reason Reason, message string) {
+	r := x.Response
 	r.Status = status
 	t := x.local.text
 	t = append(t, `{"error":`...)
@@ -82,11 +111,20 @@ func (x *Exchange) ReplyMessage(status int, reason Reason, message string) error
 	r.Header.Add("content-type", "application/json")
 	r.Header.Add("content-length", strconv.Itoa(len(t)))
 	r.Header.Add(HeaderRequestID, string(x.RequestID()))
-	return nil
 }
 
 // Local reports whether the response is a local reply.
 func (x *Exchange) Local() bool { return x.Response == &x.local.response }
+
+// LocalStatus is the HTTP status of a local reply as Reply was given it. It
+// differs from the response's where that is one to a gRPC call, which always has
+// 200. It is 0 where the response is none of ours.
+func (x *Exchange) LocalStatus() int {
+	if !x.Local() {
+		return 0
+	}
+	return x.local.status
+}
 
 // Reason is why the exchange was answered locally, or broke off.
 func (x *Exchange) Reason() Reason { return x.reason }

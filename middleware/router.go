@@ -14,6 +14,9 @@ func route(x *Exchange) error {
 	if t == nil {
 		return &Reject{Status: 404, Reason: ReasonNoRoute}
 	}
+	if refused := x.grpc.refused; refused != nil {
+		return refused
+	}
 	if t.Timeout > 0 {
 		x.SetDeadline(x.Start.Add(t.Timeout))
 	}
@@ -112,8 +115,8 @@ func (x *Exchange) commit(a *Attempt) error {
 }
 
 // hedge makes attempts beside each other: first, and after each pause one more,
-// for as long as the policy says so. The first good response is committed; one
-// with a status of 500 and above is only taken when nothing else comes.
+// for as long as the policy says so. The first good response is committed;
+// another one is only taken when nothing else comes.
 func (x *Exchange) hedge(t *Target, pick Picker, first *Attempt, after time.Duration) error {
 	x.hedged = true
 	results := make(chan *Attempt, DefaultMaxAttempts+t.MaxAttempts)
@@ -156,7 +159,7 @@ func (x *Exchange) hedge(t *Target, pick Picker, first *Attempt, after time.Dura
 		case a := <-results:
 			running--
 			switch {
-			case a.Err() == nil && a.Response.Status < 500:
+			case a.good():
 				x.dismiss(a)
 				return x.commit(a)
 			case fallback == nil || fallback.Err() != nil:
@@ -180,6 +183,16 @@ func (x *Exchange) hedge(t *Target, pick Picker, first *Attempt, after time.Dura
 			running++
 		}
 	}
+}
+
+// good reports whether the attempt has brought a response that does not say of
+// itself that the endpoint has failed.
+func (a *Attempt) good() bool {
+	if a.Err() != nil || a.Response.Status >= 500 {
+		return false
+	}
+	code, ok := a.GRPCStatus()
+	return !ok || !code.Failed()
 }
 
 // dismiss ends every attempt but the winner. One whose Try is still running is

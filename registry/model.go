@@ -82,16 +82,19 @@ type Protocol string
 
 // The protocols of a port.
 const (
-	ProtocolHTTP  Protocol = "http"  // HTTP/1.1
-	ProtocolHTTP2 Protocol = "http2" // HTTP/2, by prior knowledge where there is no TLS
-	ProtocolGRPC  Protocol = "grpc"
-	ProtocolTCP   Protocol = "tcp"
+	// ProtocolUndeclared is HTTP in the version that the client speaks: who
+	// calls over HTTP/2 is served over HTTP/2, who calls over HTTP/1.1 over that.
+	ProtocolUndeclared Protocol = ""
+	ProtocolHTTP       Protocol = "http"  // HTTP/1.1
+	ProtocolHTTP2      Protocol = "http2" // HTTP/2, by prior knowledge where there is no TLS
+	ProtocolGRPC       Protocol = "grpc"  // gRPC over HTTP/2
+	ProtocolTCP        Protocol = "tcp"   // bytes
 )
 
 // Valid reports whether p is one of the protocols above.
 func (p Protocol) Valid() bool {
 	switch p {
-	case ProtocolHTTP, ProtocolHTTP2, ProtocolGRPC, ProtocolTCP:
+	case ProtocolUndeclared, ProtocolHTTP, ProtocolHTTP2, ProtocolGRPC, ProtocolTCP:
 		return true
 	}
 	return false
@@ -174,7 +177,7 @@ func CheckHostPort(s string, zero bool) error {
 type Port struct {
 	Name     string   `json:"name"` // what instances' ports are joined by
 	Number   uint16   `json:"number"`
-	Protocol Protocol `json:"protocol,omitempty"`
+	Protocol Protocol `json:"protocol,omitempty"` // empty: undeclared
 }
 
 // Service is a name with ports. Where nobody declares a service, its

@@ -115,8 +115,8 @@ meshservices  0        1          1
 netbox-17  vm-17  draining  bj      bj-1  10.0.0.1   yes
 netbox-18  vm-18  up        -       -     -          yes
 `, "get", "hosts")
-	want(t, `NAMESPACE  NAME    PORTS         ENDPOINTS  IN FORCE
-shop       legacy  http:80/http  2          yes
+	want(t, `NAMESPACE  NAME    PORTS    ENDPOINTS  IN FORCE
+shop       legacy  http:80  2          yes
 `, "get", "MeshService", "legacy", "-n", "shop")
 	want(t, `NAMESPACE  NAME   PARENTS             HOSTNAMES          IN FORCE
 shop       entry  Gateway/shop/entry  shop.example.test  yes
@@ -205,8 +205,8 @@ func TestAFileHoldsAgainstTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = warnings // the store's source may not have told the mesh yet
-	eventually(t, `NAMESPACE  NAME    PORTS         ENDPOINTS  IN FORCE
-shop       legacy  http:80/http  2          no: objects/legacy.yaml:1:1 has the same object, and files hold
+	eventually(t, `NAMESPACE  NAME    PORTS    ENDPOINTS  IN FORCE
+shop       legacy  http:80  2          no: objects/legacy.yaml:1:1 has the same object, and files hold
 `, "get", "meshservices", "--server", server)
 	out, _, err := cli(t, "get", "endpoints", "--server", server)
 	if err != nil || strings.Contains(out, "10.9.9.") || !strings.Contains(out, "10.0.0.1:8080") {
@@ -220,8 +220,8 @@ shop       legacy  http:80/http  2          no: objects/legacy.yaml:1:1 has the 
 	if err := os.Remove("objects/legacy.yaml"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, `NAMESPACE  NAME    PORTS         ENDPOINTS  IN FORCE
-shop       legacy  http:80/http  2          yes
+	eventually(t, `NAMESPACE  NAME    PORTS    ENDPOINTS  IN FORCE
+shop       legacy  http:80  2          yes
 `, "get", "meshservices", "--server", server)
 }
 

@@ -190,7 +190,11 @@ func objectRow(o object.Object) []cell {
 	case *object.MeshService:
 		var ports []string
 		for _, p := range o.Ports {
-			ports = append(ports, fmt.Sprintf("%s:%d/%s", p.Name, p.Number, p.Protocol))
+			text := fmt.Sprintf("%s:%d", p.Name, p.Number)
+			if p.Protocol != "" { // declared
+				text += "/" + string(p.Protocol)
+			}
+			ports = append(ports, text)
 		}
 		return []cell{plain(m.Namespace), plain(m.Name), plain(strings.Join(ports, ",")), plain(strconv.Itoa(len(o.Endpoints)))}
 	case *object.HTTPRoute:

@@ -58,7 +58,7 @@ func TestRunServesUntilItIsToldToStopAndLeavesNothingRunning(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 	for path, want := range map[string]string{
 		"/readyz":      `{"status":"ready"}`,
-		"/v1/services": `{"services":[{"namespace":"default","name":"orders","declared":true,"ports":[{"name":"http","number":80,"protocol":"http","xds":"orders.default:80","endpoints":0,"up":0}]}]}`,
+		"/v1/services": `{"services":[{"namespace":"default","name":"orders","declared":true,"ports":[{"name":"http","number":80,"xds":"orders.default:80","endpoints":0,"up":0}]}]}`,
 		"/v1/proxies":  `{"proxies":[]}`,
 	} {
 		resp, err := client.Get("http://" + line["api"].(string) + path)

@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,8 +41,40 @@ type goMicro struct {
 	byID   map[string]int // for strategies that make nodes of their own
 }
 
+// CheckNames refuses a strategy, and filters, that the policy would use and that
+// neither Go-Micro nor the options have. The errors name keys below path, which
+// may be empty.
+func (c *Config) CheckNames(path string, o Options) error {
+	if c.Policy != PolicyGoMicro {
+		return nil
+	}
+	if path != "" {
+		path += "."
+	}
+	var errs []error
+	if c.GoMicro.Strategy != "" { // else Validate has said it
+		_, _, u := o.strategy(c.GoMicro.Strategy)
+		errs = append(errs, below(path, u))
+	}
+	for i, name := range c.GoMicro.Filters {
+		_, u := o.known(i, name)
+		errs = append(errs, below(path, u))
+	}
+	return errors.Join(errs...)
+}
+
+// unknown is an error of a name, at its key.
+type unknown struct{ key, msg string }
+
+func below(path string, u *unknown) error {
+	if u == nil {
+		return nil
+	}
+	return conf.FieldError(path+u.key, u.msg)
+}
+
 // strategy finds a strategy; own says that it is one of Go-Micro's.
-func (o *Options) strategy(name string) (s selector.Strategy, own bool, err error) {
+func (o *Options) strategy(name string) (s selector.Strategy, own bool, u *unknown) {
 	if s := o.Strategies[name]; s != nil {
 		return s, false, nil
 	}
@@ -52,7 +85,19 @@ func (o *Options) strategy(name string) (s selector.Strategy, own bool, err erro
 		return selector.Random, true, nil
 	}
 	known := append(slices.Sorted(maps.Keys(o.Strategies)), StrategyRoundRobin, StrategyRandom)
-	return nil, false, conf.FieldErrorf("goMicro.strategy", "there is no strategy %q, known are %s", name, strings.Join(known, ", "))
+	return nil, false, &unknown{"goMicro.strategy", fmt.Sprintf("there is no strategy %q, known are %s", name, strings.Join(known, ", "))}
+}
+
+// known finds the filter that stands at place i.
+func (o *Options) known(i int, name string) (selector.Filter, *unknown) {
+	if f := o.Filters[name]; f != nil {
+		return f, nil
+	}
+	known := "none is known"
+	if len(o.Filters) > 0 {
+		known = "known are " + strings.Join(slices.Sorted(maps.Keys(o.Filters)), ", ")
+	}
+	return nil, &unknown{fmt.Sprintf("goMicro.filters[%d]", i), fmt.Sprintf("there is no filter %q, %s", name, known)}
 }
 
 // filter applies the filters to all candidates.
@@ -62,13 +107,9 @@ func (o *Options) filter(names []string, candidates []Candidate) ([]Candidate, e
 	}
 	services, index := o.services(candidates)
 	for i, name := range names {
-		f := o.Filters[name]
-		if f == nil {
-			known := "none is known"
-			if len(o.Filters) > 0 {
-				known = "known are " + strings.Join(slices.Sorted(maps.Keys(o.Filters)), ", ")
-			}
-			return nil, conf.FieldErrorf(fmt.Sprintf("goMicro.filters[%d]", i), "there is no filter %q, %s", name, known)
+		f, u := o.known(i, name)
+		if u != nil {
+			return nil, below("", u)
 		}
 		services = f(services)
 	}
@@ -121,9 +162,9 @@ func (o *Options) services(candidates []Candidate) (services []*registry.Service
 }
 
 func newGoMicro(c GoMicro, candidates []Candidate, o *Options) (*goMicro, error) {
-	strategy, own, err := o.strategy(c.Strategy)
-	if err != nil {
-		return nil, err
+	strategy, own, u := o.strategy(c.Strategy)
+	if u != nil {
+		return nil, below("", u)
 	}
 	services, byID := o.services(candidates)
 	p := &goMicro{byNode: make(map[*registry.Node]int, len(candidates)), byID: byID}

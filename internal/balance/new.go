@@ -60,7 +60,7 @@ func New(c Config, candidates []Candidate, o Options) (Balancer, error) {
 	case PolicyConsistentHash:
 		b.hash = &c.Hash
 	case PolicyGoMicro:
-		if _, _, err := o.strategy(c.GoMicro.Strategy); err != nil {
+		if err := c.CheckNames("", o); err != nil {
 			return nil, fmt.Errorf("balancer: %w", err)
 		}
 		if len(candidates) > 0 {

@@ -52,6 +52,9 @@ func (l *Log) append(b []byte, x *middleware.Exchange, now time.Time) []byte {
 	}
 	e.number("status", int64(x.Response.Status))
 	text(&e, "reason", x.Reason())
+	if x.GRPC() {
+		e.grpc(x)
+	}
 	var service, route, endpoint string
 	if to := x.Route(); to != nil {
 		service, route = to.Service, to.Name
@@ -95,6 +98,26 @@ func (l *Log) append(b []byte, x *middleware.Exchange, now time.Time) []byte {
 	}
 	e.close()
 	return e.b
+}
+
+// grpc is what a gRPC call asked for, and how it ended: the name of its status,
+// or nothing where there is none.
+func (e *encoder) grpc(x *middleware.Exchange) {
+	service, method := x.GRPCMethod()
+	text(e, "grpc_service", service)
+	text(e, "grpc_method", method)
+	code, ok := x.GRPCStatus()
+	switch {
+	case !ok:
+		text(e, "grpc_status", "")
+	case code < middleware.GRPCCodes:
+		text(e, "grpc_status", code.String())
+	default: // no name: no text either, which would be made for this line
+		e.key("grpc_status")
+		e.quote()
+		e.b = strconv.AppendUint(e.b, uint64(code), 10)
+		e.quote()
+	}
 }
 
 // encoder writes one line in either syntax.

@@ -6,6 +6,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/middleware"
 	"github.com/outrigger-mesh/outrigger/middleware/accesslog"
 	"github.com/outrigger-mesh/outrigger/middleware/breaker"
+	"github.com/outrigger-mesh/outrigger/middleware/grpcweb"
 	"github.com/outrigger-mesh/outrigger/middleware/metrics"
 	"github.com/outrigger-mesh/outrigger/middleware/ratelimit"
 	"github.com/outrigger-mesh/outrigger/middleware/requestid"
@@ -20,6 +21,7 @@ func Kinds() []middleware.Kind {
 	return []middleware.Kind{
 		accesslog.Kind,
 		breaker.Kind,
+		grpcweb.Kind,
 		metrics.Kind,
 		ratelimit.Kind,
 		requestid.Kind,

@@ -32,13 +32,18 @@ type collectors struct {
 	inFlight *prometheus.GaugeVec
 	attempts *prometheus.CounterVec
 
+	grpcRequests *prometheus.CounterVec
+	grpcDuration *prometheus.HistogramVec
+
 	registration sync.Once
 	registered   error
 	unregister   []func()
 
-	series atomic.Int64 // of requests
+	series     atomic.Int64 // of requests
+	grpcSeries atomic.Int64 // of gRPC requests
 
 	mu     sync.Mutex
+	grpc   map[grpcKey]*grpcSeries
 	routes map[routeKey]*routeSeries
 	rest   map[string]*routeSeries // by direction: of the routes beyond the bound
 }
@@ -64,6 +69,16 @@ func newCollectors() *collectors {
 			Name: "outrigger_attempts_total",
 			Help: "Attempts at endpoints that have ended, by their result.",
 		}, []string{"service", "result"}),
+		grpcRequests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "outrigger_grpc_requests_total",
+			Help: "gRPC calls that have ended, by the name of their status. Methods that no endpoint has answered are counted as other.",
+		}, []string{"direction", "service", "grpc_service", "grpc_method", "grpc_status"}),
+		grpcDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "outrigger_grpc_request_duration_seconds",
+			Help:    "Time from the end of a gRPC call's head to the end of its response.",
+			Buckets: buckets,
+		}, []string{"direction", "service", "grpc_service", "grpc_method"}),
+		grpc:   map[grpcKey]*grpcSeries{},
 		routes: map[routeKey]*routeSeries{},
 		rest:   map[string]*routeSeries{},
 	}
@@ -73,7 +88,8 @@ func newCollectors() *collectors {
 func (c *collectors) register(r prometheus.Registerer) error {
 	c.registration.Do(func() {
 		c.registered = errors.Join(
-			keep(c, r, &c.requests), keep(c, r, &c.duration), keep(c, r, &c.inFlight), keep(c, r, &c.attempts))
+			keep(c, r, &c.requests), keep(c, r, &c.duration), keep(c, r, &c.inFlight), keep(c, r, &c.attempts),
+			keep(c, r, &c.grpcRequests), keep(c, r, &c.grpcDuration))
 	})
 	return c.registered
 }
@@ -120,14 +136,22 @@ func (c *collectors) route(direction string, r *middleware.Route) *routeSeries {
 	return s
 }
 
+// newRoute makes the series of a route. mu is held.
 func (c *collectors) newRoute(key routeKey) *routeSeries {
-	return &routeSeries{collectors: c, key: key, duration: c.duration.WithLabelValues(key.direction, key.service)}
+	to := grpcKey{key.direction, key.service}
+	g, ok := c.grpc[to]
+	if !ok {
+		g = c.newGRPC(to)
+		c.grpc[to] = g
+	}
+	return &routeSeries{collectors: c, key: key, grpc: g, duration: c.duration.WithLabelValues(key.direction, key.service)}
 }
 
 // routeSeries is the resolved series of one route.
 type routeSeries struct {
 	collectors *collectors
 	key        routeKey
+	grpc       *grpcSeries // of the route's service
 	duration   prometheus.Observer
 	attempts   [len(results)]atomic.Pointer[prometheus.Counter]
 	requests   [len(methods)]atomic.Pointer[[]codeSeries] // not changed, but replaced

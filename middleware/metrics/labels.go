@@ -38,7 +38,7 @@ const (
 
 // results are the values of the label result.
 var results = [...]string{
-	resultOK:            "ok",             // a response with a status below 500
+	resultOK:            "ok",             // a response with a status below 500, or one of gRPC that does not speak against the endpoint
 	resultServerError:   "server_error",   // a response with another one
 	resultConnectFailed: "connect_failed", // no connection
 	resultReset:         "reset",          // the connection broke, before or after the head
@@ -52,6 +52,9 @@ var results = [...]string{
 func resultOf(a *middleware.Attempt) int {
 	err := a.Err()
 	if err == nil || errors.Is(err, middleware.ErrDiscarded) {
+		if code, ok := a.GRPCStatus(); ok && code.Failed() {
+			return resultServerError
+		}
 		return resultOfStatus(a.Status())
 	}
 	switch {

@@ -3,7 +3,9 @@
 //
 // The number of series is bounded by construction: every label has a fixed set
 // of values, or comes from the configuration, and there is a last bound on all
-// of them together. What a client sends never becomes a label.
+// of them together. What a client sends never becomes a label, but for the
+// names of gRPC methods that an endpoint has answered, of which so many are
+// counted apart as the configuration allows.
 //
 // All entries of a process share one set of collectors, which outlives reloads.
 // Series are resolved once for each route, so that a request takes no lock,
@@ -11,6 +13,7 @@
 package metrics
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,27 +23,45 @@ import (
 	"github.com/outrigger-mesh/outrigger/middleware"
 )
 
-// Config is the configuration of a metrics entry: there is nothing to choose.
-type Config struct{}
+// Config is the configuration of a metrics entry.
+type Config struct {
+	// GRPCMethods is how many methods of gRPC calls are counted apart, for each
+	// service and direction; from 0 to maxGRPCMethods.
+	GRPCMethods int `yaml:"grpcMethods"`
+}
+
+// maxGRPCMethods bounds Config.GRPCMethods.
+const maxGRPCMethods = 2000
+
+func defaults() Config { return Config{GRPCMethods: 200} }
+
+// Validate says what is out of range.
+func (c *Config) Validate() error {
+	if c.GRPCMethods < 0 || c.GRPCMethods > maxGRPCMethods {
+		return middleware.FieldError("grpcMethods", fmt.Sprintf("expected 0 to %d, found %d", maxGRPCMethods, c.GRPCMethods))
+	}
+	return nil
+}
 
 // Kind is metrics in configuration files.
-var Kind = middleware.NewKind("metrics", func() Config { return Config{} }, build)
+var Kind = middleware.NewKind("metrics", defaults, build)
 
-func build(_ Config, e middleware.Env) (middleware.Parts, error) {
+func build(config Config, e middleware.Env) (middleware.Parts, error) {
 	c := middleware.State(e.Shared("metrics"), "collectors", newCollectors)
 	if err := c.register(e.Metrics); err != nil {
 		return middleware.Parts{}, err
 	}
-	m := newMetrics(c, e.Direction)
+	m := newMetrics(c, e.Direction, config.GRPCMethods)
 	return middleware.Parts{Request: m, Try: m}, nil
 }
 
 // Metrics is the middleware of one direction.
 type Metrics struct {
-	collectors *collectors
-	direction  string
-	inFlight   prometheus.Gauge
-	tries      *middleware.Slot[*routeSeries]
+	collectors  *collectors
+	direction   string
+	grpcMethods int // that are counted apart
+	inFlight    prometheus.Gauge
+	tries       *middleware.Slot[*routeSeries]
 
 	routes sync.Map // of *middleware.Route to *routeSeries
 	cached atomic.Int64
@@ -54,12 +75,13 @@ var (
 	_ middleware.TryMiddleware = (*Metrics)(nil)
 )
 
-func newMetrics(c *collectors, direction string) *Metrics {
+func newMetrics(c *collectors, direction string, grpcMethods int) *Metrics {
 	return &Metrics{
-		collectors: c,
-		direction:  direction,
-		inFlight:   c.inFlight.WithLabelValues(direction),
-		tries:      middleware.NewSlot[*routeSeries](),
+		collectors:  c,
+		direction:   direction,
+		grpcMethods: grpcMethods,
+		inFlight:    c.inFlight.WithLabelValues(direction),
+		tries:       middleware.NewSlot[*routeSeries](),
 	}
 }
 
@@ -103,8 +125,13 @@ func (h *handler) Done(x *middleware.Exchange) {
 	h.inFlight.Dec()
 	s := h.series(x.Route())
 	s.request(methodIndex(x.Request.Method), x.Response.Status, x.Reason()).Inc()
+	var seconds float64
 	if !x.Start.IsZero() {
-		s.duration.Observe(time.Since(x.Start).Seconds())
+		seconds = time.Since(x.Start).Seconds()
+		s.duration.Observe(seconds)
+	}
+	if x.GRPC() {
+		s.grpc.count(x, h.grpcMethods, seconds)
 	}
 }
 

@@ -58,7 +58,7 @@ func newTest(t testing.TB, direction string) (*Metrics, *prometheus.Registry) {
 	if err := c.register(r); err != nil {
 		t.Fatal(err)
 	}
-	return newMetrics(c, direction), r
+	return newMetrics(c, direction, defaults().GRPCMethods), r
 }
 
 func hello(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }
@@ -221,7 +221,7 @@ func TestCountsGoOnOverAReload(t *testing.T) {
 		g := states.NewGeneration()
 		generations = append(generations, g)
 		for _, direction := range []string{middleware.Inbound, middleware.Outbound} {
-			parts, err := build(Config{}, middleware.Env{Direction: direction, Metrics: registry}.In(g))
+			parts, err := build(defaults(), middleware.Env{Direction: direction, Metrics: registry}.In(g))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -263,7 +263,7 @@ func answering(x *middleware.Exchange) error {
 func TestANameThatIsTakenIsAnError(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "outrigger_requests_total", Help: "Something else."}))
-	if _, err := build(Config{}, middleware.Env{Metrics: registry}); err == nil {
+	if _, err := build(defaults(), middleware.Env{Metrics: registry}); err == nil {
 		t.Error("was built")
 	}
 }

@@ -36,6 +36,7 @@ func Run(t *testing.T, e Engine) {
 		{"hedge", hedgeScenarios},
 		{"reroute", rerouteScenarios},
 		{"reuse", reuseScenarios},
+		{"grpc", grpcScenarios},
 	}
 	for _, g := range groups {
 		t.Run(e.Name()+"/"+g.name, func(t *testing.T) {

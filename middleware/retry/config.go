@@ -18,6 +18,9 @@ type Config struct {
 	Attempts int
 	// On lists the failures after which a request is tried again.
 	On []Failure
+	// GRPCStatuses lists the statuses after which a gRPC call is tried again
+	// although an endpoint may have begun with it.
+	GRPCStatuses []middleware.GRPCCode `yaml:"grpcStatuses"`
 	// Replay bounds the request bodies that are kept to be sent again, in bytes.
 	Replay conf.Size
 	// Backoff is the mean pause before the second attempt; it doubles with each
@@ -66,6 +69,15 @@ func (c *Config) Validate() error {
 			errs = append(errs, middleware.FieldError(path, fmt.Sprintf("expected one of %s, found %q", list(failures), f)))
 		case slices.Contains(c.On[:i], f):
 			errs = append(errs, middleware.FieldError(path, fmt.Sprintf("%q stands in the list twice", f)))
+		}
+	}
+	for i, code := range c.GRPCStatuses {
+		path := fmt.Sprintf("grpcStatuses[%d]", i)
+		switch {
+		case code == middleware.GRPCOK:
+			errs = append(errs, middleware.FieldError(path, "ok is no failure: a call that went well is not repeated"))
+		case slices.Contains(c.GRPCStatuses[:i], code):
+			errs = append(errs, middleware.FieldError(path, fmt.Sprintf("%s stands in the list twice", strings.ToLower(code.String()))))
 		}
 	}
 	if c.Replay > maxReplay {

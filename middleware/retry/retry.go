@@ -9,6 +9,10 @@
 // GOAWAY with a lower stream id). A connection that breaks after the first byte
 // was written is not certain, whatever had been read by then.
 //
+// A gRPC call is a POST, and so repeated only where it was not sent, until the
+// configuration lists the statuses after which calls may be repeated: it is the
+// word of whoever knows that the methods can be called twice.
+//
 // The policy has no state of its own and may be used by any number of requests
 // at once. It never asks for two attempts beside each other. Which endpoint is
 // next is the balancer's choice; it avoids those that were tried.
@@ -34,6 +38,7 @@ var Kind = middleware.NewKind("retry", defaults, func(c Config, _ middleware.Env
 type Policy struct {
 	attempts int
 	on       map[Failure]bool
+	grpc     [middleware.GRPCCodes]bool
 	replay   int64
 	backoff  time.Duration
 }
@@ -48,6 +53,9 @@ func New(c Config) *Policy {
 	p := &Policy{attempts: c.Attempts, on: map[Failure]bool{}, replay: int64(c.Replay), backoff: c.Backoff}
 	for _, f := range c.On {
 		p.on[f] = true
+	}
+	for _, code := range c.GRPCStatuses {
+		p.grpc[code] = true
 	}
 	return p
 }
@@ -73,10 +81,38 @@ func (p *Policy) Next(x *middleware.Exchange, attempts []*middleware.Attempt) (a
 		return false, 0
 	}
 	f := failureOf(last)
-	if f == "" || !p.on[f] || !harmless(x, attempts) {
+	switch {
+	case x.GRPC() && p.repeated(last, f):
+	case f == "" || !p.on[f] || !harmless(x, attempts):
 		return false, 0
 	}
 	return true, p.pause(len(attempts))
+}
+
+// repeated reports whether the attempt at a gRPC call came to one of the listed
+// statuses: by a response without a body, or by a failure for which the client
+// would be told that status.
+func (p *Policy) repeated(a *middleware.Attempt, f Failure) bool {
+	code, ok := a.GRPCStatus()
+	switch err := a.Err(); {
+	case err == nil && !ok && a.Status() != http.StatusOK: // not gRPC
+		code, ok = middleware.GRPCCodeOf(middleware.ReasonNone, a.Status()), true
+	case err == nil:
+	case f == "":
+		return false
+	default:
+		code, ok = codeOf(err), true
+	}
+	return ok && code < middleware.GRPCCodes && p.grpc[code]
+}
+
+// codeOf is the status of a gRPC call whose attempt failed with err.
+func codeOf(err error) middleware.GRPCCode {
+	var reject *middleware.Reject
+	if errors.As(err, &reject) {
+		return middleware.GRPCCodeOf(reject.Reason, reject.Status)
+	}
+	return middleware.GRPCDeadlineExceeded // of the try: what else is a failure is a Reject
 }
 
 // harmless reports whether the request may be sent once more.
@@ -97,6 +133,9 @@ func harmless(x *middleware.Exchange, attempts []*middleware.Attempt) bool {
 func failureOf(a *middleware.Attempt) Failure {
 	err := a.Err()
 	if err == nil {
+		if code, ok := a.GRPCStatus(); ok {
+			return ofGRPC(code)
+		}
 		return ofStatus(a.Status())
 	}
 	if errors.Is(err, middleware.ErrTryTimeout) {
@@ -126,6 +165,15 @@ func ofStatus(status int) Failure {
 		return Unavailable
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
 		return Gateway
+	}
+	return ""
+}
+
+// ofGRPC sorts the status of a gRPC call's response: a sidecar on the other side
+// answers with UNAVAILABLE what it would answer other requests with 503.
+func ofGRPC(code middleware.GRPCCode) Failure {
+	if code == middleware.GRPCUnavailable {
+		return Unavailable
 	}
 	return ""
 }

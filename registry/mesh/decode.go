@@ -71,7 +71,7 @@ func instance(service registry.ServiceName, address string, s *structpb.Struct) 
 			PortName: text("portName", "http"),
 		},
 		Address:  address,
-		Protocol: registry.Protocol(text("protocol", string(registry.ProtocolHTTP))),
+		Protocol: registry.Protocol(text("protocol", "")),
 		Version:  text("version", ""),
 		Host:     text("host", ""),
 	}

@@ -88,7 +88,7 @@ func TestLookupGivesWhatTakesRequestsWithItsMetadata(t *testing.T) {
 			Id: "default/10.0.0.1:4/http", Address: "10.0.0.1:4",
 			Metadata: map[string]string{
 				"outrigger.network": "default", "outrigger.node": "10.0.0.1:4", "outrigger.port": "http",
-				"outrigger.protocol": "http", "outrigger.status": "up", "outrigger.weight": "2",
+				"outrigger.status": "up", "outrigger.weight": "2",
 				"outrigger.region": "bj", "outrigger.zone": "bj-2", "outrigger.subzone": "r7",
 			},
 		}}},

@@ -10,7 +10,7 @@
 //	outrigger.node        the node id of its sidecar, or its pod's uid
 //	outrigger.port        the port's name
 //	outrigger.portNumber  the service port that it implies, from 1 to 65535
-//	outrigger.protocol    http, http2, grpc or tcp
+//	outrigger.protocol    http, http2, grpc or tcp; without it HTTP of the client's version
 //	outrigger.host        name or asset id of its machine
 //	outrigger.region      where it runs, from wide to narrow
 //	outrigger.zone

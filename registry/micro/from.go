@@ -132,10 +132,13 @@ func check(i registry.Instance) []error {
 }
 
 // guessProtocol reads what Go-Micro's own servers say of themselves under
-// "protocol". Those of its RPC are opaque to the mesh.
+// "protocol". Those of its RPC are opaque to the mesh. Who says nothing has
+// declared nothing.
 func guessProtocol(s string) registry.Protocol {
 	switch strings.ToLower(s) {
-	case "", "http":
+	case "":
+		return registry.ProtocolUndeclared
+	case "http":
 		return registry.ProtocolHTTP
 	case "grpc":
 		return registry.ProtocolGRPC

@@ -426,6 +426,86 @@ upgrade: {socket: upgrade.sock, timeout: 2s}
 	still()
 }
 
+// TestASuccessorThatWaitsServesOnceTheOldProcessIsKilled: the new process has
+// the sockets, and nobody accepts on them; that it would rather have waited for
+// the app does not count any more.
+func TestASuccessorThatWaitsServesOnceTheOldProcessIsKilled(t *testing.T) {
+	xds, api := controlPlane(t)
+	var probes atomic.Int64
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/healthz" {
+			// Well for the first process, sick for the second.
+			if probes.Add(1) > 1 {
+				w.WriteHeader(http.StatusInternalServerError)
+			}
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(w, "answer to "+string(body))
+	}))
+	t.Cleanup(app.Close)
+	inbound := free(t)
+	s := startSidecar(t, fmt.Sprintf(`
+app: {name: orders, address: %q, health: {http: /healthz, interval: 1m, healthyAfter: 1}}
+listen: {inbound: %q, outbound: off, admin: off}
+discovery: {xds: {server: %q}}
+upgrade: {socket: upgrade.sock, timeout: 1m}
+`, app.Listener.Addr().String(), inbound, xds))
+	tr := &http.Transport{DisableKeepAlives: true}
+	eventually(t, "it is registered", func() bool {
+		up, err := registered(t.Context(), tr, api)
+		return err == nil && len(up) == 1
+	})
+	var asked sync.WaitGroup
+	asked.Go(func() {
+		if out, err := s.upgrade(); err == nil {
+			t.Errorf("the upgrade is said to have happened: %s", out)
+		}
+	})
+	eventually(t, "the new process has found the app sick", func() bool { return probes.Load() == 2 })
+	next := child(t, s.first.Process.Pid)
+	s.pids = append(s.pids, next)
+	if err := s.first.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.first.Wait()
+	asked.Wait()
+	soon, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := ask(soon, tr, inbound, ""); err != nil {
+		t.Errorf("the new process does not serve: %v", err)
+	}
+	if gone(next) || !strings.Contains(s.log.String(), "the process to take over from is gone") {
+		t.Error("it was not the new process that served")
+	}
+}
+
+// child is the one process that another one has started, by any of its threads.
+func child(t *testing.T, pid int) int {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, f := range files {
+		if text, err := os.ReadFile(f); err == nil { // else the thread has ended
+			all = append(all, strings.Fields(string(text))...)
+		}
+	}
+	if len(all) != 1 {
+		t.Fatalf("process %d has %d children: %q", pid, len(all), all)
+	}
+	id, err := strconv.Atoi(all[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
 func TestNobodyAnswersWhereNoSidecarRuns(t *testing.T) {
 	_, err := handover.Ask(t.Context(), filepath.Join(t.TempDir(), "no.sock"), handover.Request{Binary: "/bin/true"})
 	if err == nil || !strings.Contains(err.Error(), "is it running, with this configuration?") {

@@ -172,7 +172,9 @@ func TestSIGTERMFailsNoRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.terminate(t)
-	time.Sleep(200 * time.Millisecond) // the delay is longer: who comes now is served
+	// Who comes now is served still, for the delay is not over.
+	before := served.Load()
+	eventually(t, "clients are served after the signal", func() bool { return served.Load() >= before+10 })
 	close(stop)
 	wg.Wait()
 	if got := idle.next("GET"); got != "closed" {

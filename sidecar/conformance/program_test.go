@@ -20,7 +20,22 @@ func TestMain(m *testing.M) {
 	if dir := buildDir(); dir != "" {
 		_ = os.RemoveAll(dir)
 	}
+	for _, end := range ends.do {
+		end()
+	}
 	os.Exit(code)
+}
+
+// ends are what is done after the last test.
+var ends struct {
+	sync.Mutex
+	do []func()
+}
+
+func atEnd(do func()) {
+	ends.Lock()
+	defer ends.Unlock()
+	ends.do = append(ends.do, do)
 }
 
 var (

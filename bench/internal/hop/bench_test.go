@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -13,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/outrigger-mesh/outrigger/bench/internal/answerer"
 	"github.com/outrigger-mesh/outrigger/bench/internal/intree"
 	"github.com/outrigger-mesh/outrigger/bench/internal/load"
 	"github.com/outrigger-mesh/outrigger/bench/internal/peer"
@@ -27,6 +31,9 @@ func TestMain(m *testing.M) {
 	}
 	if len(os.Args) > 1 && os.Args[1] == peer.Subcommand {
 		run.Main(func(ctx context.Context) error { return intree.Main(ctx, os.Args[2:]) })
+	}
+	if len(os.Args) > 1 && os.Args[1] == answerer.Subcommand {
+		run.Main(func(ctx context.Context) error { return answerer.Main(ctx, os.Args[2:]) })
 	}
 	os.Exit(m.Run())
 }
@@ -120,6 +127,52 @@ func TestRunMeasuresEverything(t *testing.T) {
 	}
 }
 
+func TestRunMeasuresHTTP2AndTLS(t *testing.T) {
+	if _, err := exec.LookPath("haproxy"); err != nil {
+		t.Skip("haproxy is not installed: run bash bench/install.sh")
+	}
+	o := small(t)
+	o.Only, o.Cases, o.Rounds = []string{"nginx"}, []string{"h2", "grpc", "tls1", "tls2"}, 1
+	r, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Failures) > 0 {
+		t.Errorf("failures: %q", r.Failures)
+	}
+	got := map[string]int{}
+	for _, turn := range r.Turns {
+		got[turn.Case+" "+turn.Peer]++
+		if turn.Requests == 0 || turn.CPU <= 0 || turn.Latency.P50 <= 0 {
+			t.Errorf("%+v", turn)
+		}
+	}
+	// nginx is asked for, HAProxy is what ratios are to where HTTP/2 is spoken.
+	want := map[string]int{"h2 nginx": 2, "h2 haproxy": 2, "grpc nginx": 2, "grpc haproxy": 2, "tls1 nginx": 2, "tls2 nginx": 2, "tls2 haproxy": 2}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("turns: %s", diff)
+	}
+	for _, s := range r.Summary {
+		if s.Peer == s.Base && s.CPU.Ratio.Median != 1 || (s.Base == "nginx") != (s.Case == "tls1") {
+			t.Errorf("%+v", s)
+		}
+	}
+	for _, m := range r.Memory {
+		if m.Setup != peer.HTTP2 || m.Streams != pendingStreams || m.Connections != 1 || m.Held.RSS <= m.Idle.RSS {
+			t.Errorf("%+v", m)
+		}
+	}
+	var text strings.Builder
+	if err := r.Text(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"× haproxy", "× nginx", "per connection of HTTP/2 with 100 requests that wait in KiB, over 1 of them"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %q in it:\n%s", want, text.String())
+		}
+	}
+}
+
 func TestLatencyAloneIsCalibratedFirst(t *testing.T) {
 	o := small(t)
 	o.Measures, o.Rounds = []string{Latency}, 1
@@ -201,10 +254,13 @@ func TestPeerThatAnswersWrongIsAFailure(t *testing.T) {
 	if b.peers, err = o.peers(); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.start(t.Context()); err != nil {
+	if b.cases, err = o.cases(); err != nil {
 		t.Fatal(err)
 	}
-	wrong := Case{Name: "wrong", Request: load.Request{Method: "GET", Host: peer.Service, Path: "/missing", Response: kib}}
+	if err := errors.Join(b.start(t.Context()), b.open(t.Context(), b.cases)); err != nil {
+		t.Fatal(err)
+	}
+	wrong := Case{Name: "wrong", Setup: peer.HTTP1, Base: base, Request: load.Request{Method: "GET", Host: peer.Service, Path: "/missing", Response: kib}}
 	if err := b.measure(t.Context(), wrong); err != nil {
 		t.Fatal(err)
 	}

@@ -14,8 +14,8 @@ import (
 // What is measured.
 const (
 	Throughput = "throughput" // requests/s and processor time, as fast as it goes
-	Latency    = "latency"    // at half of nginx's throughput
-	Memory     = "memory"     // idle, after the run, with idle connections
+	Latency    = "latency"    // at half of the throughput of the peer that ratios are to
+	Memory     = "memory"     // idle, after the run, with connections on which nothing happens
 )
 
 // Measures are all that can be measured, in their order.
@@ -48,7 +48,8 @@ func (o Options) warmup() time.Duration {
 	return min(max(o.Duration/2, 100*time.Millisecond), 500*time.Millisecond)
 }
 
-// peers are those that take part: nginx always, since the ratios are to it.
+// peers are those that take part: those that ratios are to always do, in the
+// cases that have them.
 func (o Options) peers() ([]peer.Peer, error) {
 	all := []peer.Peer{
 		peer.Nginx(),
@@ -63,7 +64,20 @@ func (o Options) peers() ([]peer.Peer, error) {
 	if o.Base != "" {
 		all = slices.Insert(all, 3, peer.Sidecar("sidecar-base", o.Base), peer.SidecarChain("sidecar-base-chain", o.Base))
 	}
-	return choose("peer", all, func(p peer.Peer) string { return p.Name }, o.Only, all[0].Name)
+	cases, err := o.cases()
+	if err != nil {
+		return nil, err
+	}
+	var always []string
+	for _, c := range cases {
+		always = append(always, c.Base)
+	}
+	return choose("peer", all, func(p peer.Peer) string { return p.Name }, o.Only, always...)
+}
+
+// takesPart tells whether a peer does in a case.
+func (o Options) takesPart(p peer.Peer, c Case) bool {
+	return p.Can(c.Setup) && (len(o.Only) == 0 || slices.Contains(o.Only, p.Name) || p.Name == c.Base)
 }
 
 // NeedsSidecar tells whether Sidecar is run at all.
@@ -117,10 +131,12 @@ func (o Options) Validate() error {
 	if o.Duration < 100*time.Millisecond || o.Duration > 5*time.Minute {
 		errs = append(errs, fmt.Errorf("-duration must be from 100ms to 5m, is %v", o.Duration))
 	}
-	_, err := o.peers()
+	_, err := o.cases()
 	errs = append(errs, err)
-	_, err = o.cases()
-	errs = append(errs, err)
+	if err == nil {
+		_, err = o.peers()
+		errs = append(errs, err)
+	}
 	_, err = choose("measure", Measures(), func(s string) string { return s }, o.Measures)
 	return errors.Join(append(errs, err)...)
 }

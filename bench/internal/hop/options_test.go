@@ -32,10 +32,15 @@ func TestPeersThatTakePart(t *testing.T) {
 	if got, want := names(t, o), "nginx sidecar sidecar-chain sidecar-base sidecar-base-chain nginx-chain haproxy caddy reverseproxy fasthttp"; got != want {
 		t.Errorf("%s; want %s", got, want)
 	}
-	// nginx is always there, and always the first.
+	// Those that ratios are to are always there.
 	o.Only = []string{"caddy", "sidecar-base"}
-	if got, want := names(t, o), "nginx sidecar-base caddy"; got != want || o.NeedsSidecar() {
-		t.Errorf("%s; want %s", got, want)
+	for of, want := range map[string]string{"get-1k": "nginx sidecar-base caddy", "grpc": "sidecar-base haproxy caddy", "": "nginx sidecar-base haproxy caddy"} {
+		if o.Cases = nil; of != "" {
+			o.Cases = []string{of}
+		}
+		if got := names(t, o); got != want || o.NeedsSidecar() {
+			t.Errorf("%q: %s; want %s", of, got, want)
+		}
 	}
 	o.Only = []string{"sidecar-chain"}
 	if !o.NeedsSidecar() {
@@ -61,6 +66,37 @@ func TestOptionsThatAreWrong(t *testing.T) {
 		change(&o)
 		if err := o.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v; expected %q", err, want)
+		}
+	}
+}
+
+func TestPeersTakePartInWhatTheyCanDo(t *testing.T) {
+	o := valid()
+	part := func(of string) string {
+		t.Helper()
+		peers, err := o.peers()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, c := range Cases() {
+			for _, p := range peers {
+				if c.Name == of && o.takesPart(p, c) {
+					all = append(all, p.Name)
+				}
+			}
+		}
+		return strings.Join(all, " ")
+	}
+	for _, of := range []string{"h2", "grpc", "tls1", "tls2"} {
+		if got, want := part(of), "nginx sidecar haproxy"; got != want {
+			t.Errorf("%s: %s; want %s", of, got, want)
+		}
+	}
+	o.Only = []string{"sidecar", "caddy"}
+	for of, want := range map[string]string{"get-1k": "nginx sidecar caddy", "grpc": "sidecar haproxy", "tls1": "nginx sidecar"} {
+		if got := part(of); got != want {
+			t.Errorf("%s: %s; want %s", of, got, want)
 		}
 	}
 }

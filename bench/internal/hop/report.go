@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/bench/internal/load"
+	"github.com/outrigger-mesh/outrigger/bench/internal/peer"
 	"github.com/outrigger-mesh/outrigger/bench/internal/procfs"
 )
 
@@ -78,6 +79,7 @@ func (t *Turn) saturated() bool {
 type Summary struct {
 	Case      string  `json:"case"`
 	Peer      string  `json:"peer"`
+	Base      string  `json:"base"` // the peer that ratios are to
 	CPU       Figure  `json:"cpu_us"`
 	PerSecond Figure  `json:"per_second"`
 	Rate      float64 `json:"rate"`
@@ -90,11 +92,14 @@ type Summary struct {
 // MemoryReport is a peer's resident memory.
 type MemoryReport struct {
 	Peer  string         `json:"peer"`
+	Setup peer.Setup     `json:"setup"`
 	Idle  procfs.Memory  `json:"idle"`            // started, and asked once
 	After *procfs.Memory `json:"after,omitempty"` // after all turns
-	Held  procfs.Memory  `json:"held"`            // with Connections idle ones open
-	// Connections are those that were opened, each with one request.
+	Held  procfs.Memory  `json:"held"`            // with Connections open
+	// Connections are those that were opened, each with one request; or with
+	// Streams of them, which the backend did not answer.
 	Connections int `json:"connections"`
+	Streams     int `json:"streams,omitempty"`
 	// PerConnection is (Held-Idle)/Connections of resident memory in bytes;
 	// PerConnectionPSS is the same of proportional memory.
 	PerConnection    float64 `json:"per_connection"`

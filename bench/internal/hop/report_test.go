@@ -109,6 +109,8 @@ func TestTargetsAreJudgedByMedians(t *testing.T) {
 		verdictMissed,  // 1.6 of 1.50
 		verdictStretch, // 0.85 of 1.00, 0.90
 		verdictMissed,  // 1.33 of 1.00
+		verdictNotMeasured,
+		verdictNotMeasured,
 		verdictMet,     // 16 MB of 20, 15
 		verdictStretch, // 4 KiB of 6, 4
 	}

@@ -1,22 +1,30 @@
 package hop
 
 import (
+	"slices"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/bench/internal/peer"
 )
 
-// base is the peer that all others are divided by.
-var base = peer.Nginx().Name
+// The peers that others are divided by: nginx, and HAProxy where HTTP/2 is spoken
+// on both sides, which nginx does not do.
+var (
+	base      = peer.Nginx().Name
+	baseHTTP2 = peer.HAProxy().Name
+)
 
 // summarize is what turns come to, for each case and peer.
 func summarize(cases []Case, peers []PeerInfo, turns []Turn) []Summary {
 	var all []Summary
 	for _, c := range cases {
 		for _, p := range peers {
-			s := Summary{Case: c.Name, Peer: p.Name}
+			if !slices.ContainsFunc(turns, func(t Turn) bool { return t.Case == c.Name && t.Peer == p.Name }) {
+				continue // it does not take part
+			}
+			s := Summary{Case: c.Name, Peer: p.Name, Base: c.Base}
 			fig := func(measure string, get func(*Turn) float64) Figure {
-				return figure(rounds(turns, measure, c.Name, p.Name, get), rounds(turns, measure, c.Name, base, get))
+				return figure(rounds(turns, measure, c.Name, p.Name, get), rounds(turns, measure, c.Name, c.Base, get))
 			}
 			s.CPU = fig(Throughput, (*Turn).cpuMicros)
 			s.PerSecond = fig(Throughput, (*Turn).perSecond)

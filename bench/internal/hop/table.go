@@ -27,7 +27,9 @@ func (r *Report) Text(w io.Writer) error {
 		t.throughput(c, of)
 		t.latency(c, of)
 	}
-	t.memory(r.Memory)
+	for _, streams := range []bool{false, true} {
+		t.memory(slices.DeleteFunc(slices.Clone(r.Memory), func(m MemoryReport) bool { return m.Streams > 0 != streams }))
+	}
 	t.targets(r.Targets)
 	t.list("notes", r.Notes)
 	t.list("failures", r.Failures)
@@ -50,7 +52,7 @@ func (t *table) throughput(c Case, all []Summary) {
 		return
 	}
 	t.head("%s: %s, as fast as it goes", c.Name, c.What)
-	t.line("  peer\tCPU µs/request\t× nginx\tmin..max\trequests/s\t× nginx\tmin..max")
+	t.line("  peer\tCPU µs/request\t× %[1]s\tmin..max\trequests/s\t× %[1]s\tmin..max", c.Base)
 	for _, s := range all {
 		if s.CPU.Rounds == 0 {
 			t.line("  %s\tno turn counts", s.Peer)
@@ -70,8 +72,8 @@ func (t *table) latency(c Case, all []Summary) {
 	if i < 0 {
 		return
 	}
-	t.head("%s: latency in µs at %.0f requests/s, half of what nginx reached", c.Name, all[i].Rate)
-	t.line("  peer\tp50\t× nginx\tmin..max\tp99\t× nginx\tmin..max\tp99.9\t× nginx\tmin..max")
+	t.head("%s: latency in µs at %.0f requests/s, half of what %s reached", c.Name, all[i].Rate, c.Base)
+	t.line("  peer\tp50\t× %[1]s\tmin..max\tp99\t× %[1]s\tmin..max\tp99.9\t× %[1]s\tmin..max", c.Base)
 	for _, s := range all {
 		if s.P99.Rounds == 0 {
 			t.line("  %s\tno turn counts", s.Peer)
@@ -90,7 +92,11 @@ func (t *table) memory(all []MemoryReport) {
 	if len(all) == 0 {
 		return
 	}
-	t.head("memory: resident (proportional) in MB; per idle connection in KiB, over %d of them", all[0].Connections)
+	what := fmt.Sprintf("per idle connection in KiB, over %d of them", all[0].Connections)
+	if n := all[0].Streams; n > 0 {
+		what = fmt.Sprintf("per connection of HTTP/2 with %d requests that wait in KiB, over %d of them", n, all[0].Connections)
+	}
+	t.head("memory: resident (proportional) in MB; %s", what)
 	t.line("  peer\tidle\tafter the run\twith connections\tper connection")
 	for _, m := range all {
 		after := "-"

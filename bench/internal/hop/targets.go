@@ -21,7 +21,8 @@ type Target struct {
 }
 
 // Targets are what a sidecar has to reach to stand in every call. Ratios are
-// medians over rounds of the sidecar's figure divided by that of bare nginx.
+// medians over rounds of the sidecar's figure divided by that of bare nginx, or
+// of HAProxy with HTTP/2.
 func Targets() []Target {
 	cpu := func(s *Summary) Figure { return s.CPU }
 	p99 := func(s *Summary) Figure { return s.P99 }
@@ -31,6 +32,8 @@ func Targets() []Target {
 		{"default chain, get-1k, CPU per request", "× nginx", 1.50, 1.25, ratio(sidecarChain, "get-1k", cpu)},
 		{"bare hop, get-64k, CPU per request", "× nginx", 1.00, 0.90, ratio(sidecar, "get-64k", cpu)},
 		{"bare hop, get-1k, p99 at half load", "× nginx", 1.00, 0, ratio(sidecar, "get-1k", p99)},
+		{"bare hop, gRPC, CPU per request", "× haproxy", 2.00, 1.20, ratio(sidecar, "grpc", cpu)},
+		{"bare hop, HTTP/1.1 over TLS, CPU per request", "× nginx", 1.20, 0, ratio(sidecar, "tls1", cpu)},
 		{"resident memory, idle", "MB", 20, 15, memory(func(m *MemoryReport) float64 { return float64(m.Idle.RSS) / mega })},
 		{"resident memory per idle connection", "KiB", 6, 4, memory(func(m *MemoryReport) float64 { return m.PerConnection / kib })},
 	}
@@ -48,7 +51,7 @@ func ratio(peer, of string, get func(*Summary) Figure) func(*Report) (float64, b
 
 func memory(get func(*MemoryReport) float64) func(*Report) (float64, bool) {
 	return func(r *Report) (float64, bool) {
-		i := slices.IndexFunc(r.Memory, func(m MemoryReport) bool { return m.Peer == sidecar })
+		i := slices.IndexFunc(r.Memory, func(m MemoryReport) bool { return m.Peer == sidecar && m.Streams == 0 })
 		if i < 0 {
 			return 0, false
 		}

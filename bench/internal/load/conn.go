@@ -1,28 +1,31 @@
 package load
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
-	"strconv"
 	"syscall"
+	"time"
 )
 
-// maxHead is how long a response's head may be, in bytes.
-const maxHead = 16 << 10
+// helloLimit is how long a connection may take until requests can be sent.
+const helloLimit = 5 * time.Second
 
-// conn is one keep-alive connection and the response that is being read.
+// conn is one connection: the socket, TLS where there is any, and the protocol.
 type conn struct {
-	fd       int
-	unsent   []byte // what of the request the socket did not take yet
-	head     []byte // the beginning of a head that has not come whole
-	body     int    // bytes of the body that are missing; only after the head
-	inBody   bool
-	failed   error // the response is complete, and not as expected
-	due      int64 // when the request was to be sent, on the loop's clock
-	waiting  bool  // for a response
-	writable bool  // epoll reports when the socket takes more
+	fd    int
+	waits bool   // the socket blocks, until hello is over
+	link  *link  // nil: without TLS
+	h1    http1  // what is spoken, where h2 is nil
+	h2    *http2 // nil: HTTP/1.1
+
+	busy     int    // requests that were sent, or are to be, and are not answered
+	plain    []byte // what is to go out, before TLS
+	own      []byte // the memory of unsent, but for a request of HTTP/1.1
+	unsent   []byte // what the socket did not take yet
+	staged   bool   // it stands in the loop's list of those with something to send
+	writable bool   // epoll reports when the socket takes more
 }
 
 // dial connects, and makes the socket non-blocking.
@@ -50,79 +53,121 @@ func dial(address netip.AddrPort) (int, error) {
 	return fd, nil
 }
 
+// hello does what comes before the first request, and waits for it.
+func (c *conn) hello(spec Spec, buf []byte) error {
+	if spec.TLS == nil && spec.Protocol == HTTP1 {
+		return nil
+	}
+	limit := syscall.NsecToTimeval(int64(helloLimit))
+	for _, what := range []int{syscall.SO_RCVTIMEO, syscall.SO_SNDTIMEO} {
+		if err := syscall.SetsockoptTimeval(c.fd, syscall.SOL_SOCKET, what, &limit); err != nil {
+			return fmt.Errorf("socket: %w", err)
+		}
+	}
+	if err := syscall.SetNonblock(c.fd, false); err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	c.waits = true
+	if spec.TLS != nil {
+		l, err := handshake(c, spec)
+		if err != nil {
+			return err
+		}
+		c.link = l
+	}
+	if spec.Protocol != HTTP1 {
+		if err := c.hello2(spec, buf); err != nil {
+			return fmt.Errorf("HTTP/2: %w", err)
+		}
+	}
+	c.waits = false
+	return syscall.SetNonblock(c.fd, true)
+}
+
+// hello2 exchanges the settings of HTTP/2.
+func (c *conn) hello2(spec Spec, buf []byte) error {
+	c.h2 = newHTTP2(spec)
+	c.plain = c.h2.hello(c.plain)
+	c.stage()
+	if err := c.drain(); err != nil {
+		return err
+	}
+	for !c.h2.session.Settled {
+		n, err := c.read(buf)
+		if err != nil {
+			return fmt.Errorf("waiting for the settings: %w", err)
+		}
+		if c.plain, err = c.h2.feed(c.plain, buf[:n], func(int, error) {}); err != nil {
+			return err
+		}
+	}
+	return c.h2.begun(spec)
+}
+
+// read reads what is there; io.EOF: the other side has ended the connection. A
+// socket that does not block has nothing more after syscall.EAGAIN.
+func (c *conn) read(buf []byte) (int, error) {
+	if c.link != nil {
+		return c.link.tls.Read(buf)
+	}
+	return c.receive(buf)
+}
+
+// receive reads from the socket.
+func (c *conn) receive(buf []byte) (int, error) {
+	get := read
+	if c.waits {
+		get = await
+	}
+	n, err := get(c.fd, buf)
+	if n == 0 && err == nil {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// stage moves what is to go out to unsent.
+func (c *conn) stage() {
+	if len(c.plain) == 0 {
+		return
+	}
+	if c.link != nil {
+		_, _ = c.link.tls.Write(c.plain) // it goes to put, which takes all
+	} else {
+		c.put(c.plain)
+	}
+	c.plain = c.plain[:0]
+}
+
+// put adds to unsent, which is the end of own.
+func (c *conn) put(p []byte) {
+	if len(c.unsent) == 0 {
+		c.own = c.own[:0]
+	}
+	n := len(c.unsent)
+	c.own = append(c.own, p...)
+	c.unsent = c.own[len(c.own)-n-len(p):]
+}
+
+// drain writes unsent, as far as the socket takes it.
+func (c *conn) drain() error {
+	for len(c.unsent) > 0 {
+		n, err := write(c.fd, c.unsent)
+		if errors.Is(err, syscall.EAGAIN) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+		c.unsent = c.unsent[n:]
+	}
+	return nil
+}
+
+// sending tells whether not all of its requests are out.
+func (c conn) sending() bool {
+	return c.fd >= 0 && (len(c.unsent) > 0 || c.h2 != nil && len(c.h2.waiting) > 0)
+}
+
 // errEarly is an answer that did not wait for the request's end: a refusal.
 var errEarly = errors.New("answered before the request was sent")
-
-// feed takes what was read. done says that the response is complete; err that
-// the connection is of no use any more. want is the expected size of the body.
-func (c *conn) feed(p []byte, want int) (done bool, err error) {
-	if !c.waiting {
-		return false, fmt.Errorf("%d bytes that nobody asked for", len(p))
-	}
-	if !c.inBody {
-		text := p
-		if len(c.head) > 0 {
-			c.head = append(c.head, p...)
-			text = c.head
-		}
-		end := bytes.Index(text, []byte("\r\n\r\n"))
-		if end < 0 {
-			if len(text) > maxHead {
-				return false, fmt.Errorf("the head of a response has no end within %d bytes", maxHead)
-			}
-			if len(c.head) == 0 {
-				c.head = append(c.head, p...)
-			}
-			return false, nil
-		}
-		status, length, err := parseHead(text[:end+2])
-		if err != nil {
-			return false, err
-		}
-		c.inBody, c.body, c.failed = true, length, nil
-		switch {
-		case status != 200:
-			c.failed = fmt.Errorf("status %d", status)
-		case length != want:
-			c.failed = fmt.Errorf("a body of %d bytes, expected %d", length, want)
-		}
-		p = text[end+4:]
-	}
-	if len(p) > c.body {
-		return false, fmt.Errorf("%d bytes after the end of a response", len(p)-c.body)
-	}
-	if c.body -= len(p); c.body > 0 {
-		return false, nil
-	}
-	if len(c.unsent) > 0 {
-		return false, errEarly
-	}
-	c.head, c.inBody, c.waiting = c.head[:0], false, false
-	return true, nil
-}
-
-var contentLength = []byte("content-length:")
-
-// parseHead reads the status and Content-Length from a head, whose lines all
-// end with CR LF. It is no judge of the rest.
-func parseHead(head []byte) (status, length int, err error) {
-	line, rest, _ := bytes.Cut(head, []byte("\r\n"))
-	if len(line) < len("HTTP/1.1 200") || !bytes.HasPrefix(line, []byte("HTTP/1.")) {
-		return 0, 0, fmt.Errorf("not a status line of HTTP/1.1: %.40q", line)
-	}
-	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
-		return 0, 0, fmt.Errorf("not a status line of HTTP/1.1: %.40q", line)
-	}
-	for len(rest) > 0 {
-		line, rest, _ = bytes.Cut(rest, []byte("\r\n"))
-		if len(line) < len(contentLength) || line[0]|0x20 != 'c' || !bytes.EqualFold(line[:len(contentLength)], contentLength) {
-			continue
-		}
-		length, err = strconv.Atoi(string(bytes.TrimSpace(line[len(contentLength):])))
-		if err != nil || length < 0 {
-			return 0, 0, fmt.Errorf("not a Content-Length: %.60q", line)
-		}
-		return status, length, nil
-	}
-	return 0, 0, fmt.Errorf("status %d, and no Content-Length", status)
-}

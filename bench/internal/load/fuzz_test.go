@@ -5,7 +5,7 @@ import "testing"
 // feedAll hands over bytes in pieces of n, as a connection that waits for one
 // response of 2 bytes.
 func feedAll(data []byte, n int) (responses int, err error) {
-	c := conn{waiting: true}
+	c := http1{waiting: true}
 	for len(data) > 0 {
 		piece := data[:min(n, len(data))]
 		data = data[len(piece):]

@@ -18,7 +18,7 @@ type Held struct {
 }
 
 // Main reads a Spec as JSON from in, does it, and writes a Result as JSON to
-// out. In the mode idle it writes a Held when the connections are open, waits for
+// out. In the modes idle and pending it writes a Held when the connections are open, waits for
 // the end of in, and writes another one.
 func Main(ctx context.Context, in io.Reader, out io.Writer) error {
 	var spec Spec
@@ -28,7 +28,7 @@ func Main(ctx context.Context, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("load: the spec on the standard input: %w", err)
 	}
 	answers := json.NewEncoder(out)
-	if spec.Mode != Idle {
+	if spec.Mode != Idle && spec.Mode != Pending {
 		r, err := Run(ctx, spec)
 		if err != nil {
 			return err

@@ -21,8 +21,8 @@ func Run(ctx context.Context, spec Spec) (Result, error) {
 	if err := spec.Validate(); err != nil {
 		return Result{}, err
 	}
-	if spec.Mode == Idle {
-		return Result{}, errors.New("load: the mode idle is Hold's")
+	if spec.Mode == Idle || spec.Mode == Pending {
+		return Result{}, fmt.Errorf("load: the mode %s is Hold's", spec.Mode)
 	}
 	defer ownThread()()
 	l, err := newLoop(spec)
@@ -98,9 +98,10 @@ func takeUsage(spec Spec) (usage, error) {
 	return u, nil
 }
 
-// Hold opens connections one after the other, each with one request, and holds
-// them: ready is called when all are open, and release is waited for after it.
-// lost is how many the server has closed meanwhile.
+// Hold opens connections one after the other, each with one request, or in the
+// mode pending with as many as Streams says, and holds them: ready is called when
+// all are open, and release is waited for after it. lost is how many the server
+// has closed meanwhile, or has answered although nobody was to.
 func Hold(ctx context.Context, spec Spec, ready func() error, release <-chan struct{}) (lost int, err error) {
 	if err := spec.Validate(); err != nil {
 		return 0, err
@@ -108,29 +109,18 @@ func Hold(ctx context.Context, spec Spec, ready func() error, release <-chan str
 	defer ownThread()()
 	wanted := spec.Connections
 	spec.Connections = 1
-	var fds []int
+	var held []*conn
 	defer func() {
-		for _, fd := range fds {
-			_ = syscall.Close(fd)
+		for _, c := range held {
+			_ = syscall.Close(c.fd)
 		}
 	}()
 	for i := range wanted {
-		// A loop of one connection and one request: it ends after the first
-		// response, since no time is given to it.
-		l, err := newLoop(spec)
+		c, err := hold(ctx, spec)
 		if err != nil {
 			return 0, fmt.Errorf("idle connection %d of %d: %w", i+1, wanted, err)
 		}
-		_, err = l.closedLoop(ctx, 0)
-		if err == nil && l.done != 1 {
-			err = fmt.Errorf("%v", slices.Concat(l.first, []string{"no response"})[0])
-		}
-		if err != nil {
-			l.close()
-			return 0, fmt.Errorf("idle connection %d of %d: %w", i+1, wanted, err)
-		}
-		fds = append(fds, l.conns[0].fd)
-		l.poll.close() // the loop's buffers go, the socket stays
+		held = append(held, c)
 	}
 	if err := ready(); err != nil {
 		return 0, err
@@ -140,17 +130,51 @@ func Hold(ctx context.Context, spec Spec, ready func() error, release <-chan str
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
-	for _, fd := range fds {
-		if !open(fd) {
+	buf := make([]byte, 64<<10)
+	for _, c := range held {
+		if !c.open(buf) {
 			lost++
 		}
 	}
 	return lost, nil
 }
 
-// open tells whether the other side has not closed the connection.
-func open(fd int) bool {
-	var b [1]byte
-	_, _, err := syscall.Recvfrom(fd, b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-	return errors.Is(err, syscall.EAGAIN)
+// hold opens a connection and sends its requests.
+func hold(ctx context.Context, spec Spec) (*conn, error) {
+	l, err := newLoop(spec)
+	if err != nil {
+		return nil, err
+	}
+	if spec.Mode == Pending {
+		err = l.sendAll(ctx)
+	} else if _, err = l.closedLoop(ctx, 0); err == nil && l.done != spec.slots() {
+		// No time is given to it: it ends after the first responses.
+		err = fmt.Errorf("%v", slices.Concat(l.first, []string{"no response"})[0])
+	}
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	l.poll.close() // the loop's buffers go, the connection stays
+	return &l.conns[0], nil
+}
+
+// open tells whether the other side has neither closed the connection nor
+// answered.
+func (c *conn) open(buf []byte) bool {
+	if c.link != nil {
+		if err := c.link.fill(); err != nil && !errors.Is(err, syscall.EAGAIN) {
+			return false
+		}
+	}
+	n, err := c.read(buf)
+	switch {
+	case errors.Is(err, syscall.EAGAIN):
+		return true
+	case err != nil || c.h2 == nil:
+		return false
+	}
+	answered := false
+	_, err = c.h2.feed(nil, buf[:n], func(int, error) { answered = true })
+	return err == nil && !answered
 }

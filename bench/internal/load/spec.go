@@ -1,9 +1,11 @@
-// Package load is the client side of the benchmark: it sends HTTP/1.1 requests
-// over keep-alive connections and measures what comes back, at as little cost as
-// can be, since it runs on the same machine as what it measures.
+// Package load is the client side of the benchmark: it sends requests of
+// HTTP/1.1, HTTP/2 or gRPC, over TLS or without it, and measures what comes back,
+// at as little cost as can be, since it runs on the same machine as what it
+// measures.
 //
-// It is one thread over epoll, with request bytes that are built once and a
-// parser that knows a status line and Content-Length. The closed loop sends the
+// It is one thread over epoll, with request bytes that are built once and
+// parsers that know what they have to check: for HTTP/1.1 a status line and
+// Content-Length. The closed loop sends the
 // next request of a connection when its response is complete: it finds the
 // throughput, and the processor time of a request. The open loop sends at a
 // fixed rate, whatever comes back, and counts the latency of each request from
@@ -25,6 +27,17 @@ const (
 	Closed = "closed" // as fast as answers come
 	Open   = "open"   // at a fixed rate
 	Idle   = "idle"   // open connections, one request each, and hold them
+	// Pending opens connections of HTTP/2 with Spec.Streams requests each, which
+	// nobody answers, and holds them.
+	Pending = "pending"
+)
+
+// The protocols of a Spec.
+const (
+	HTTP1 = "" // HTTP/1.1, with keep-alive
+	HTTP2 = "http2"
+	// GRPC is HTTP/2 with unary calls of gRPC: Request's bodies are messages.
+	GRPC = "grpc"
 )
 
 // Spec is what to do. It is handed over as JSON.
@@ -32,8 +45,11 @@ type Spec struct {
 	Mode        string        `json:"mode"`
 	Address     string        `json:"address"` // IPv4 host:port
 	Request     Request       `json:"request"`
+	Protocol    string        `json:"protocol,omitempty"`
+	TLS         *TLS          `json:"tls,omitempty"` // nil: none
 	Connections int           `json:"connections"`
-	Warmup      time.Duration `json:"warmup"` // before what is measured, in the same mode
+	Streams     int           `json:"streams,omitempty"` // requests at a time on each connection; 0 is 1, which HTTP/1.1 has
+	Warmup      time.Duration `json:"warmup"`            // before what is measured, in the same mode
 	Duration    time.Duration `json:"duration"`
 	Rate        float64       `json:"rate,omitempty"` // requests a second, of the open loop
 	// PIDs are the processes whose processor time is read at both ends of what
@@ -69,6 +85,8 @@ func (r Request) bytes() []byte {
 // The bounds of a Spec: more is a mistake, not a benchmark.
 const (
 	maxConnections = 100_000
+	maxStreams     = 1000      // on a connection
+	maxSlots       = 1_000_000 // on all of them
 	maxDuration    = 10 * time.Minute
 	maxRate        = 10_000_000
 	maxBody        = 64 << 20
@@ -79,7 +97,7 @@ func (s Spec) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("load: "+format, args...)) }
 	switch s.Mode {
-	case Closed, Idle:
+	case Closed, Idle, Pending:
 		if s.Rate != 0 {
 			bad("rate is for the open loop alone")
 		}
@@ -88,12 +106,24 @@ func (s Spec) Validate() error {
 			bad("rate must be above 0 and at most %d, is %v", maxRate, s.Rate)
 		}
 	default:
-		bad("mode must be %s, %s or %s, is %q", Closed, Open, Idle, s.Mode)
+		bad("mode must be %s, %s, %s or %s, is %q", Closed, Open, Idle, Pending, s.Mode)
+	}
+	switch s.Protocol {
+	case HTTP1:
+		if s.Streams > 1 || s.Mode == Pending {
+			bad("streams and the mode %s are for HTTP/2 alone", Pending)
+		}
+	case HTTP2, GRPC:
+	default:
+		bad("protocol must be empty, %s or %s, is %q", HTTP2, GRPC, s.Protocol)
+	}
+	if s.Streams < 0 || s.Streams > maxStreams || s.Streams*s.Connections > maxSlots {
+		bad("streams must be from 0 to %d, and %d on all connections, are %d on %d", maxStreams, maxSlots, s.Streams, s.Connections)
 	}
 	if s.Connections < 1 || s.Connections > maxConnections {
 		bad("connections must be from 1 to %d, is %d", maxConnections, s.Connections)
 	}
-	if s.Mode != Idle && (s.Duration <= 0 || s.Duration > maxDuration) {
+	if s.Mode != Idle && s.Mode != Pending && (s.Duration <= 0 || s.Duration > maxDuration) {
 		bad("duration must be above 0 and at most %v, is %v", maxDuration, s.Duration)
 	}
 	if s.Warmup < 0 || s.Warmup > maxDuration {
@@ -104,6 +134,9 @@ func (s Spec) Validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// slots is how many requests are under way at a time.
+func (s Spec) slots() int { return s.Connections * max(s.Streams, 1) }
 
 // Result is what was seen between the two ends of what is measured.
 type Result struct {

@@ -8,7 +8,7 @@ import (
 // HAProxy is HAProxy with two threads.
 func HAProxy() Peer {
 	return Peer{
-		Name: "haproxy", What: "HAProxy",
+		Name: "haproxy", What: "HAProxy", setups: everySetup,
 		configure: func(s Site) (string, []string, error) {
 			program, err := find("haproxy")
 			if err != nil {

@@ -12,11 +12,15 @@ func Nginx() Peer { return nginx("nginx", "nginx, bare: what the ratios are to",
 func NginxChain() Peer { return nginx("nginx-chain", "nginx with access_log and limit_req", true) }
 
 func nginx(name, what string, chain bool) Peer {
-	return Peer{
+	p := Peer{
 		Name: name, What: what,
 		configure: func(s Site) (string, []string, error) { return nginxCommand(s, "nginx.conf", chain) },
 		version:   nginxVersion,
 	}
+	if !chain {
+		p.setups = everySetup
+	}
+	return p
 }
 
 func nginxCommand(s Site, conf string, chain bool) (program string, args []string, err error) {

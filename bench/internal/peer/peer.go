@@ -29,6 +29,8 @@ const Service = "echo"
 type Peer struct {
 	Name string // as in -only and in the tables
 	What string // one line for people
+	// setups are those that it takes part in; nil: HTTP1 alone.
+	setups []Setup
 	// configure writes the peer's files into the site's folder, and says which
 	// program to run with which arguments.
 	configure func(s Site) (program string, args []string, err error)
@@ -51,6 +53,14 @@ type Site struct {
 	Listen  string // host:port of the proxy
 	Admin   string // host:port of what the peer listens on besides
 	Backend string // host:port of the backend
+	// BackendHTTP2 is the backend of setups with HTTP/2, for those that speak it
+	// to a backend.
+	BackendHTTP2 string
+	Setup        Setup // empty: HTTP1
+	Certificate  Certificate
+	// Silent says that the backend answers nothing: requests wait, and whether
+	// the proxy runs is seen by its taking connections.
+	Silent bool
 	// Connections is how many clients are to be held at once.
 	Connections int
 }

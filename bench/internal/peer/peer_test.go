@@ -13,7 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/outrigger-mesh/outrigger/bench/internal/answerer"
 	"github.com/outrigger-mesh/outrigger/bench/internal/intree"
+	"github.com/outrigger-mesh/outrigger/bench/internal/load"
 	"github.com/outrigger-mesh/outrigger/bench/internal/procfs"
 	"github.com/outrigger-mesh/outrigger/internal/run"
 )
@@ -23,6 +25,9 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == Subcommand {
 		run.Main(func(ctx context.Context) error { return intree.Main(ctx, os.Args[2:]) })
+	}
+	if len(os.Args) > 1 && os.Args[1] == answerer.Subcommand {
+		run.Main(func(ctx context.Context) error { return answerer.Main(ctx, os.Args[2:]) })
 	}
 	os.Exit(m.Run())
 }
@@ -223,6 +228,64 @@ func TestPeersCarryRequestsAndStopWhole(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestPeersSpeakEverySetup(t *testing.T) {
+	dir := folder(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := MakeCertificate(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(t.TempDir(), "sidecar")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "github.com/outrigger-mesh/outrigger/sidecar").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	backend := launch(t, Backend(), site(t, filepath.Join(dir, "backend")))
+	for _, setup := range everySetup[1:] {
+		behind := site(t, filepath.Join(dir, "backend-"+string(setup)))
+		behind.Setup = setup.Behind()
+		launch(t, BackendHTTP2(self), behind)
+		for _, p := range []Peer{Nginx(), HAProxy(), Sidecar("sidecar", binary)} {
+			t.Run(string(setup)+" "+p.Name, func(t *testing.T) {
+				if p.Name != "sidecar" {
+					if _, err := find(p.Name); err != nil {
+						t.Skip(err)
+					}
+				}
+				s := site(t, filepath.Join(dir, p.Name+"-"+string(setup)))
+				s.Setup, s.Certificate, s.Backend, s.BackendHTTP2 = setup, certificate, backend.Site.Listen, behind.Listen
+				launch(t, p, s) // it has answered once
+				spec := load.Spec{
+					Mode: load.Closed, Address: s.Listen, Connections: 3, Duration: 100 * time.Millisecond,
+					Request: load.Request{Method: http.MethodGet, Host: Service, Path: "/1k", Response: AnswerSize},
+				}
+				if setup.TLS() {
+					spec.TLS = &load.TLS{CA: certificate.PEM, ServerName: Service}
+				}
+				if setup.HTTP2() {
+					spec.Protocol, spec.Streams = load.HTTP2, 16
+				}
+				if setup.GRPC() {
+					spec.Protocol, spec.Request = load.GRPC, load.Request{Method: http.MethodPost, Host: Service, Path: CallPath, Body: MessageSize, Response: AnswerSize}
+				}
+				if r, err := load.Run(t.Context(), spec); err != nil || r.Errors > 0 || r.Requests < 10 {
+					t.Errorf("%+v, %v", r, err)
+				}
+			})
+		}
+	}
+}
+
+func TestPeersCanDoWhatTheySay(t *testing.T) {
+	for _, setup := range everySetup {
+		if !Nginx().Can(setup) || Caddy().Can(setup) != (setup == HTTP1) || NginxChain().Can(setup) != (setup == HTTP1) {
+			t.Errorf("%s is not told right", setup)
+		}
 	}
 }
 

@@ -79,7 +79,7 @@ func (p *Process) ready(ctx context.Context) error {
 	defer limit.Stop()
 	var last error
 	for {
-		if last = probe(ctx, p.Site.Listen); last == nil {
+		if last = probe(ctx, p.Site); last == nil {
 			return nil
 		}
 		select {

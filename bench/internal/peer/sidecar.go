@@ -19,7 +19,7 @@ func SidecarChain(name, binary string) Peer {
 }
 
 func sidecar(name, what, binary string, chain bool) Peer {
-	return Peer{
+	p := Peer{
 		Name: name, What: what,
 		configure: func(s Site) (string, []string, error) {
 			path, err := s.write("sidecar.yaml", chain)
@@ -34,4 +34,8 @@ func sidecar(name, what, binary string, chain bool) Peer {
 			return line, nil
 		},
 	}
+	if !chain {
+		p.setups = everySetup
+	}
+	return p
 }

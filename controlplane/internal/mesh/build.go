@@ -177,14 +177,15 @@ func (s *state) imply(
 	numbers[number] = Port{Port: registry.Port{Name: portName, Number: number, Protocol: protocolOf(instances)}, Instances: instances}
 }
 
-// protocolOf is what the first instance that says so speaks.
+// protocolOf is what the first instance that says so speaks; undeclared where
+// none does.
 func protocolOf(instances []Instance) registry.Protocol {
 	for _, i := range instances {
 		if i.Protocol != "" {
 			return i.Protocol
 		}
 	}
-	return registry.ProtocolHTTP
+	return registry.ProtocolUndeclared
 }
 
 // remember adds to numbers the ports that are known from instances which have

@@ -42,7 +42,7 @@ type meshServiceSpec struct {
 type portFile struct {
 	Name     string            `yaml:"name"`
 	Port     uint16            `yaml:"port"`
-	Protocol registry.Protocol `yaml:"protocol"`
+	Protocol registry.Protocol `yaml:"protocol"` // empty: undeclared, what the client speaks
 }
 
 // endpointFile is reached at its address: host:port where the service has one
@@ -55,9 +55,6 @@ type endpointFile struct {
 	Zone    string            `yaml:"zone"`
 	Subzone string            `yaml:"subzone"`
 }
-
-// SetDefaults implements conf.Defaulter.
-func (p *portFile) SetDefaults() { p.Protocol = registry.ProtocolHTTP }
 
 // SetDefaults implements conf.Defaulter.
 func (e *endpointFile) SetDefaults() { e.Weight = 1 }

@@ -83,7 +83,7 @@ spec:
 			Labels: map[string]string{"team": "shop"}, Annotations: map[string]string{"note": "1"},
 		},
 		Ports: []registry.Port{
-			{Name: "web", Number: 80, Protocol: registry.ProtocolHTTP},
+			{Name: "web", Number: 80},
 			{Name: "db", Number: 5432, Protocol: registry.ProtocolTCP},
 		},
 		Endpoints: []object.StaticEndpoint{

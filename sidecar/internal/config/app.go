@@ -26,6 +26,9 @@ type App struct {
 	Ports     []Port // after Load never empty
 	Health    Health
 	Advertise string // what is registered for the one port, where it differs from what is listened on
+	// TLS is spoken to the app on every port that does not say otherwise; nil:
+	// plain text.
+	TLS *UpstreamTLS `yaml:"tls"`
 }
 
 // SetDefaults is the defaults of an app's keys.
@@ -35,26 +38,26 @@ func (a *App) SetDefaults() {
 
 // Port is one port of the app.
 type Port struct {
-	Name     string            // what the service's port is joined with
-	Protocol registry.Protocol // http, or tcp: passed through as it is
-	Address  string            // of the app
+	Name string // what the service's port is joined with
+	// Protocol is http, http2 or grpc; tcp is passed through as it is; empty:
+	// undeclared, HTTP in the version that the client speaks.
+	Protocol registry.Protocol
+	Address  string // of the app
 	// Listen is where the mesh's requests for it come in; the first port's
 	// default is listen.inbound.
 	Listen string
 	// Advertise is what is registered, ip:port; empty: what Listen was bound
 	// to.
 	Advertise string
+	TLS       *UpstreamTLS `yaml:"tls"` // nil: as app.tls says
 }
 
-// SetDefaults is the defaults of a port's keys.
-func (p *Port) SetDefaults() { p.Protocol = registry.ProtocolHTTP }
-
-// Health is how the app is checked: over HTTP or TCP, and by a connection to
-// its first port where neither is asked for.
+// Health is how the app is checked: over HTTP, TCP or gRPC, and by a connection
+// to its first port where none is asked for.
 type Health struct {
 	HTTP string `yaml:"http"` // a path on the app's first port, or an http:// URL
 	TCP  TCPCheck
-	GRPC conf.Node `yaml:"grpc"`
+	GRPC *GRPCCheck `yaml:"grpc"`
 	Exec conf.Node
 
 	Interval       time.Duration // between the end of a check and the next
@@ -90,21 +93,44 @@ func (t TCPCheck) MarshalText() ([]byte, error) {
 	return strconv.AppendBool(nil, t.On), nil
 }
 
+// GRPCCheck asks the app's gRPC health service (grpc.health.v1.Health/Check).
+type GRPCCheck struct {
+	Service string // empty: the server as a whole
+	Address string // host:port; empty: the app's first port
+}
+
+// Validate says what cannot be asked.
+func (c *GRPCCheck) Validate() error {
+	if c.Address == "" {
+		return nil
+	}
+	if err := registry.CheckHostPort(c.Address, false); err != nil {
+		return conf.FieldError("address", err.Error())
+	}
+	return nil
+}
+
 // Validate finds what is wrong with the check by itself.
 func (h Health) Validate() error {
 	var errs []error
 	if h.HTTP != "" && h.TCP.On {
-		errs = append(errs, conf.FieldError("tcp", "is checked over http already: give one of http and tcp"))
+		errs = append(errs, conf.FieldError("tcp", "is checked over http already: give one of http, tcp and grpc"))
 	}
 	if h.HTTP != "" {
 		if err := checkHealthURL(h.HTTP); err != nil {
 			errs = append(errs, conf.FieldError("http", err.Error()))
 		}
 	}
-	for key, n := range map[string]conf.Node{"grpc": h.GRPC, "exec": h.Exec} {
-		if !n.IsZero() {
-			errs = append(errs, conf.FieldErrorf(key, "%s checks are not supported in this version: use http or tcp", key))
+	if h.GRPC != nil {
+		switch {
+		case h.HTTP != "":
+			errs = append(errs, conf.FieldError("grpc", "is checked over http already: give one of http, tcp and grpc"))
+		case h.TCP.On:
+			errs = append(errs, conf.FieldError("grpc", "is checked over tcp already: give one of http, tcp and grpc"))
 		}
+	}
+	if !h.Exec.IsZero() {
+		errs = append(errs, conf.FieldError("exec", "exec checks are not supported in this version: use http, tcp or grpc"))
 	}
 	for _, d := range []struct {
 		key string
@@ -138,21 +164,30 @@ func checkHealthURL(s string) error {
 
 // Check is what to do to learn whether the app is healthy.
 type Check struct {
-	URL     string // to get; a status of 2xx or 3xx is healthy
-	Address string // to connect to, where URL is empty
-	Health         // times and thresholds
+	URL     string       // to get; a status of 2xx or 3xx is healthy
+	Address string       // to connect to, where URL is empty
+	TLS     *UpstreamTLS // spoken for an https URL, and for GRPC; nil: plain text, or of gRPC
+	Health               // times and thresholds; with GRPC, its service is asked for at Address
 }
 
 // HealthCheck is the check of a loaded configuration's app.
 func (a *App) HealthCheck() Check {
 	c := Check{Health: a.Health, Address: a.Ports[0].Address}
 	switch {
+	case strings.HasPrefix(a.Health.HTTP, "/") && a.Ports[0].TLS != nil:
+		c.URL, c.TLS = "https://"+c.Address+a.Health.HTTP, a.Ports[0].TLS
 	case strings.HasPrefix(a.Health.HTTP, "/"):
 		c.URL = "http://" + c.Address + a.Health.HTTP
 	case a.Health.HTTP != "":
 		c.URL = a.Health.HTTP
 	case a.Health.TCP.Address != "":
 		c.Address = a.Health.TCP.Address
+	case a.Health.GRPC != nil && a.Health.GRPC.Address != "":
+		c.Address = a.Health.GRPC.Address
+	case a.Health.GRPC != nil:
+		c.TLS = a.Ports[0].TLS
+	case a.Health.GRPC != nil:
+		c.TLS = a.Ports[0].TLS
 	}
 	return c
 }
@@ -171,14 +206,16 @@ func (a *App) ports(inbound string) []Port {
 			address = defaultAppAddress
 		}
 		return []Port{{
-			Name: "http", Protocol: registry.ProtocolHTTP,
-			Address: address, Listen: inbound, Advertise: a.Advertise,
+			Name: "http", Address: address, Listen: inbound, Advertise: a.Advertise, TLS: a.TLS,
 		}}
 	}
 	ports := slices.Clone(a.Ports)
 	for i := range ports {
 		if ports[i].Name == "" && len(ports) == 1 {
 			ports[i].Name = "http"
+		}
+		if ports[i].TLS == nil && ports[i].Protocol != registry.ProtocolTCP {
+			ports[i].TLS = a.TLS
 		}
 	}
 	if ports[0].Listen == "" {
@@ -196,10 +233,10 @@ func (c *Config) Ports() []Port {
 }
 
 // ServicePort is the number that callers use for the app's i-th port where no
-// MeshService declares one: 80 for the first if that is http, for the others the
-// app's own.
+// MeshService declares one: 80 for the first unless that is tcp, for the others
+// the app's own.
 func (a *App) ServicePort(i int) uint16 {
-	if i == 0 && a.Ports[i].Protocol == registry.ProtocolHTTP {
+	if i == 0 && a.Ports[i].Protocol != registry.ProtocolTCP {
 		return registry.DefaultPort
 	}
 	_, port, _ := net.SplitHostPort(a.Ports[i].Address)

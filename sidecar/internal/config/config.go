@@ -40,6 +40,7 @@ type Config struct {
 	Gateway    Gateway
 	Discovery  Discovery
 	Outbound   Outbound
+	TLS        TLS                 `yaml:"tls"`
 	Upstreams  map[string]Upstream // by the name as it is written; see UpstreamKey
 	Middleware conf.Node           // the path of a file, or its content inline; absent: none
 	Limits     Limits
@@ -271,7 +272,7 @@ func (c *Config) Warnings() []string {
 		warnings = append(warnings, fmt.Sprintf(
 			"%s: there is nothing to do: no app, no listen.gateway, no upstreams and no discovery.xds", where))
 	}
-	return warnings
+	return append(warnings, c.warningsTLS()...)
 }
 
 // MarshalJSON is the configuration with the keys of the file, for people.

@@ -49,8 +49,7 @@ func TestLoadReadsEveryKey(t *testing.T) {
 		App: &config.App{
 			Name: "orders", Version: "v1", Address: "127.0.0.1:8080", Advertise: "10.0.3.7:15006",
 			Ports: []config.Port{{
-				Name: "http", Protocol: registry.ProtocolHTTP,
-				Address: "127.0.0.1:8080", Listen: "0.0.0.0:15006", Advertise: "10.0.3.7:15006",
+				Name: "http", Address: "127.0.0.1:8080", Listen: "0.0.0.0:15006", Advertise: "10.0.3.7:15006",
 			}},
 			Health: config.Health{
 				HTTP: "/healthz", Interval: 2 * time.Second, Timeout: time.Second, HealthyAfter: 2, UnhealthyAfter: 3,
@@ -67,7 +66,7 @@ func TestLoadReadsEveryKey(t *testing.T) {
 		},
 		Outbound: config.Outbound{Unknown: config.UnknownPassthrough},
 		Upstreams: map[string]config.Upstream{"echo": {
-			Protocol: registry.ProtocolHTTP, ConnectTimeout: 250 * time.Millisecond,
+			Protocol: registry.ProtocolGRPC, ConnectTimeout: 250 * time.Millisecond,
 			Endpoints: []config.Endpoint{
 				{Address: "127.0.0.1:9000", Weight: 1},
 				{Address: "10.0.0.1:9000", Weight: 5, Region: "bj", Zone: "bj-1"},
@@ -120,7 +119,8 @@ func TestPortsHaveTheirDefaults(t *testing.T) {
 	c := load(t, "testdata/good/ports.yaml")
 	want := []config.Port{
 		{Name: "http", Protocol: "http", Address: "127.0.0.1:8080", Listen: "127.0.0.1:15006", Advertise: "10.0.3.7:15006"},
-		{Name: "admin", Protocol: "http", Address: "127.0.0.1:8081", Listen: "127.0.0.1:0"},
+		{Name: "admin", Address: "127.0.0.1:8081", Listen: "127.0.0.1:0"}, // undeclared
+		{Name: "rpc", Protocol: "grpc", Address: "127.0.0.1:8082", Listen: "127.0.0.1:0"},
 	}
 	if diff := cmp.Diff(want, c.Ports()); diff != "" {
 		t.Errorf("ports (-want +got):\n%s", diff)
@@ -137,6 +137,8 @@ func TestHealthCheckIsMadeAbsolute(t *testing.T) {
 		{"a URL is taken as it is", `{http: "http://127.0.0.1:9/h"}`, "http://127.0.0.1:9/h", "127.0.0.1:8080"},
 		{"tcp true is the app's port", `{tcp: true}`, "", "127.0.0.1:8080"},
 		{"tcp may be another port", `{tcp: 127.0.0.1:8081}`, "", "127.0.0.1:8081"},
+		{"grpc is on the app's port", `{grpc: {service: orders.v1.Orders}}`, "", "127.0.0.1:8080"},
+		{"grpc may be on another port", `{grpc: {address: "127.0.0.1:8081"}}`, "", "127.0.0.1:8081"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/outrigger-mesh/outrigger/internal/balance"
 	"github.com/outrigger-mesh/outrigger/internal/conf"
 	"github.com/outrigger-mesh/outrigger/registry"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
@@ -15,15 +16,16 @@ import (
 // Upstream is a static service.
 type Upstream struct {
 	Endpoints      []Endpoint
-	Protocol       registry.Protocol // only http yet
+	Protocol       registry.Protocol // http, http2 or grpc; empty: undeclared, what the client speaks
 	ConnectTimeout time.Duration     // zero: the pool's own default
+	TLS            *UpstreamTLS      `yaml:"tls"` // nil: plain text
 
 	upstream.Settings
 }
 
 // SetDefaults is the defaults of an upstream's keys.
 func (u *Upstream) SetDefaults() {
-	u.Protocol, u.Settings = registry.ProtocolHTTP, upstream.DefaultSettings()
+	u.Settings = upstream.DefaultSettings()
 }
 
 // Validate finds what is wrong with the upstream by itself.
@@ -46,6 +48,7 @@ func (u Upstream) Validate() error {
 	if err := checkProtocol(u.Protocol); err != nil {
 		errs = append(errs, conf.FieldError("protocol", err.Error()))
 	}
+	errs = append(errs, u.Balancer.CheckNames("balancer", balance.Options{}))
 	return errors.Join(errs...)
 }
 

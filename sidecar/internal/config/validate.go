@@ -17,26 +17,23 @@ import (
 	"github.com/outrigger-mesh/outrigger/registry"
 )
 
-// checkProtocol refuses what the sidecar does not carry.
+// checkProtocol refuses what upstreams cannot speak.
 func checkProtocol(p registry.Protocol) error {
 	switch {
-	case p == registry.ProtocolHTTP:
-		return nil
+	case p == registry.ProtocolTCP:
+		return errors.New("tcp is not carried to upstreams: known are http, http2 and grpc, and nothing for what the client speaks")
 	case p.Valid():
-		return fmt.Errorf("%s is not carried in this version: only http is", p)
+		return nil
 	}
-	return fmt.Errorf("unknown protocol %q, known is http", string(p))
+	return fmt.Errorf("unknown protocol %q, known are http, http2 and grpc, and nothing for what the client speaks", string(p))
 }
 
 // checkPortProtocol refuses what the app's ports cannot speak.
 func checkPortProtocol(p registry.Protocol) error {
-	switch {
-	case p == registry.ProtocolHTTP, p == registry.ProtocolTCP:
+	if p.Valid() {
 		return nil
-	case p.Valid():
-		return fmt.Errorf("%s is not carried in this version: http and tcp are, and tcp passes anything through", p)
 	}
-	return fmt.Errorf("unknown protocol %q, known are http, tcp", string(p))
+	return fmt.Errorf("unknown protocol %q, known are http, http2, grpc and tcp, and nothing for what the client speaks", string(p))
 }
 
 // Validate finds what is wrong with the node by itself.
@@ -208,6 +205,7 @@ func (c *Config) Validate() error {
 	errs := c.validateListeners()
 	errs = append(errs, c.validateUpstreams()...)
 	errs = append(errs, c.validateDiscovery()...)
+	errs = append(errs, c.validateTLS()...)
 	errs = append(errs, c.validateAdvertised()...)
 	if c.Listen.Gateway == Off && c.Gateway.Name != "" {
 		errs = append(errs, conf.FieldError("gateway.name", "has no use without listen.gateway"))

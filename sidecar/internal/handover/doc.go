@@ -14,7 +14,9 @@
 //	                  <-       taken            it listens, and is registered
 //
 // Until take nothing of the old process has changed: a successor that fails,
-// says failed or is silent for too long is ended, and that was all. Between
+// says failed or is silent for too long is ended, and that was all. An old
+// process that is killed meanwhile has left its place: the successor notices the
+// end of the line and takes over as it is, for nobody else serves. Between
 // take and taken both listen; the kernel gives each connection to one of them.
 // After taken the old one closes its sockets, which are still open in the new
 // one, so that connections waiting in their queues are not lost.

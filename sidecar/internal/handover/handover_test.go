@@ -165,15 +165,75 @@ func TestASuccessorThatDiesAfterTakeIsNoticed(t *testing.T) {
 }
 
 func TestASuccessorWhosePredecessorDiesTakesOver(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		last string // of the predecessor's words
+	}{{"between two words", ""}, {"within a word", `{"is":"ta`}} {
+		t.Run(tt.name, func(t *testing.T) {
+			a, b := net.Pipe()
+			p := &Predecessor{line: newLine(a)}
+			p.follow()
+			go func() {
+				var m message
+				_ = newLine(b).receive(&m)
+				_, _ = b.Write([]byte(tt.last))
+				b.Close()
+			}()
+			if err := p.AwaitTake(within(t, 20*time.Second)); err != nil {
+				t.Errorf("got %v", err)
+			}
+			a.Close()
+		})
+	}
+}
+
+func TestThatThePredecessorIsGoneIsKnownBeforeAnybodyAsks(t *testing.T) {
 	a, b := net.Pipe()
 	p := &Predecessor{line: newLine(a)}
-	go func() {
-		var m message
-		_ = newLine(b).receive(&m)
-		b.Close()
-	}()
+	p.follow()
+	select {
+	case <-p.Gone():
+		t.Fatal("it is gone before it has ended")
+	default:
+	}
+	b.Close()
+	select {
+	case <-p.Gone():
+	case <-time.After(20 * time.Second):
+		t.Fatal("its end was not noticed")
+	}
 	if err := p.AwaitTake(within(t, 20*time.Second)); err != nil {
-		t.Errorf("got %v", err)
+		t.Errorf("its place is not free: %v", err)
+	}
+}
+
+func TestAPredecessorThatIsNotUnderstoodIsNotGone(t *testing.T) {
+	for _, tt := range []struct{ name, word, want string }{
+		{"no message", "nonsense\n", "cannot be understood"},
+		{"another message", `{"is":"taken"}` + "\n", `said "taken" where "take" was expected`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a, b := net.Pipe()
+			p := &Predecessor{line: newLine(a)}
+			p.follow()
+			go func() {
+				var m message
+				_ = newLine(b).receive(&m)
+			}()
+			if _, err := b.Write([]byte(tt.word)); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.AwaitTake(within(t, 20*time.Second)); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+			select {
+			case <-p.Gone():
+				t.Error("it is taken for gone")
+			default:
+			}
+			a.Close()
+			b.Close()
+		})
 	}
 }
 

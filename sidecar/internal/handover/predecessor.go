@@ -23,6 +23,35 @@ type Predecessor struct {
 	Listeners []net.Listener // State.Sockets, in their order
 
 	line *line
+	said chan said     // what it says after its state, or why there is nothing; once
+	gone chan struct{} // closed when its end of the line has ended
+}
+
+// said is what came on the line.
+type said struct {
+	message
+	err error
+}
+
+// follow takes down what the predecessor says next. It has to be heard at any
+// time: one that is killed while this process prepares says so by the end of the
+// line alone.
+func (p *Predecessor) follow() {
+	p.said, p.gone = make(chan said, 1), make(chan struct{})
+	_ = p.line.conn.SetReadDeadline(time.Time{})
+	go func() { // until the line ends, at Taken and Failed at the latest
+		var s said
+		s.err = p.line.receive(&s.message)
+		if ended(s.err) {
+			close(p.gone)
+		}
+		p.said <- s
+	}()
+}
+
+// ended reports whether an error of receive says that the other side is gone.
+func ended(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // Inherit is the predecessor that the environment tells of; nil if this process
@@ -77,6 +106,7 @@ func inherit(fd int) (*Predecessor, error) {
 		p.Failed(err)
 		return nil, err
 	}
+	p.follow()
 	return p, nil
 }
 
@@ -95,24 +125,27 @@ func (p *Predecessor) Check(identity map[string]string) error {
 // Waiting tells the predecessor, for people, what this process waits for.
 func (p *Predecessor) Waiting(what string) { _ = p.line.send(message{Is: isWaiting, Text: what}) }
 
+// Gone is closed when the predecessor has ended without having given its place:
+// then nobody serves, and there is nothing to wait for.
+func (p *Predecessor) Gone() <-chan struct{} { return p.gone }
+
 // AwaitTake says that this process is ready and waits until it may take over.
 // A predecessor that is gone has no say: its place is free.
 func (p *Predecessor) AwaitTake(ctx context.Context) error {
-	if err := p.line.send(message{Is: isReady}); err != nil {
-		return nil // it is gone
-	}
-	defer p.line.interrupt(ctx.Done())()
-	var m message
-	err := p.line.receive(&m)
-	switch {
-	case err != nil && ctx.Err() != nil:
+	_ = p.line.send(message{Is: isReady}) // to one that is gone it fails, and that is what is said, too
+	var s said
+	select {
+	case s = <-p.said:
+	case <-ctx.Done():
 		return ctx.Err()
-	case errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET):
+	}
+	switch {
+	case ended(s.err):
 		return nil
-	case err != nil:
-		return fmt.Errorf("the process to take over from cannot be understood: %w", err)
-	case m.Is != isTake:
-		return fmt.Errorf("the process to take over from said %.20q where %q was expected", m.Is, isTake)
+	case s.err != nil:
+		return fmt.Errorf("the process to take over from cannot be understood: %w", s.err)
+	case s.Is != isTake:
+		return fmt.Errorf("the process to take over from said %.20q where %q was expected", s.Is, isTake)
 	}
 	return nil
 }

@@ -72,6 +72,9 @@ func (c *Conn) Detach() {
 	c.w = len(rest)
 }
 
+// Peek gives what is buffered, and leaves it.
+func (c *Conn) Peek() []byte { return c.buf[c.r:c.w] }
+
 // Rest gives what is buffered, and makes it taken.
 func (c *Conn) Rest() []byte {
 	b := c.buf[c.r:c.w]

@@ -108,10 +108,10 @@ func parseRequestLine(line []byte, r *middleware.Request) (target []byte, err er
 
 func digit(c byte) bool { return c >= '0' && c <= '9' }
 
-// validPath reports whether each percent sign of the path encodes a byte
+// ValidPath reports whether each percent sign of the path encodes a byte
 // (RFC 3986, section 2.1). In a query it may stand for itself: browsers send it
 // so.
-func validPath(target []byte) bool {
+func ValidPath(target []byte) bool {
 	for i := bytes.IndexByte(target, '%'); i >= 0; {
 		if q := bytes.IndexByte(target[:i], '?'); q >= 0 {
 			return true
@@ -133,7 +133,7 @@ func (s *fieldScan) requestTarget(target []byte, r *middleware.Request) error {
 	if s.hosts > 1 || s.hosts == 0 && r.Proto == middleware.HTTP11 {
 		return BadHost
 	}
-	if len(s.host) > 0 && !validAuthority(s.host) {
+	if len(s.host) > 0 && !ValidAuthority(s.host) {
 		return BadHost
 	}
 	r.Scheme = schemeHTTP
@@ -141,12 +141,12 @@ func (s *fieldScan) requestTarget(target []byte, r *middleware.Request) error {
 	defer func() { r.Authority = bytes.TrimSuffix(r.Authority, []byte{':'}) }() // an empty port is the default one
 	switch {
 	case string(r.Method) == "CONNECT":
-		if !validAuthority(target) || bytes.IndexByte(target, ':') < 0 {
+		if !ValidAuthority(target) || bytes.IndexByte(target, ':') < 0 {
 			return BadTarget
 		}
 		r.Authority = target // no path
 	case target[0] == '/':
-		if !validPath(target) {
+		if !ValidPath(target) {
 			return BadTarget
 		}
 		r.Target = target
@@ -162,7 +162,7 @@ func (s *fieldScan) requestTarget(target []byte, r *middleware.Request) error {
 		if slash < 0 {
 			slash = len(rest)
 		}
-		if slash == 0 || !validAuthority(rest[:slash]) || !validPath(rest[slash:]) {
+		if slash == 0 || !ValidAuthority(rest[:slash]) || !ValidPath(rest[slash:]) {
 			return BadTarget
 		}
 		// What the target says counts, not Host (RFC 9112, section 3.2.2).
@@ -186,11 +186,11 @@ var (
 	starTarget = []byte("*")
 )
 
-// validAuthority accepts host and host:port (RFC 3986, section 3.2), without
+// ValidAuthority accepts host and host:port (RFC 3986, section 3.2), without
 // user information, which HTTP does not allow (RFC 9110, section 4.2.4), and
 // without encoded bytes, which no name of a service has and which parsers read
 // differently.
-func validAuthority(b []byte) bool {
+func ValidAuthority(b []byte) bool {
 	host, port := b, []byte(nil)
 	if i := bytes.LastIndexByte(b, ':'); i >= 0 && (len(b) == 0 || b[0] != '[' || bytes.IndexByte(b, ']') < i) {
 		host, port = b[:i], b[i+1:]

@@ -120,7 +120,7 @@ func (s *Conns[C]) Shutdown(ctx context.Context, quiet, abort func(C)) (aborted 
 		}
 		<-accepting
 	}
-	s.each(quiet)
+	s.Each(quiet)
 	done := make(chan struct{})
 	go func() {
 		s.wg.Wait()
@@ -131,12 +131,14 @@ func (s *Conns[C]) Shutdown(ctx context.Context, quiet, abort func(C)) (aborted 
 		return 0
 	case <-ctx.Done():
 	}
-	aborted = s.each(abort)
+	aborted = s.Each(abort)
 	<-done
 	return aborted
 }
 
-func (s *Conns[C]) each(f func(C)) int {
+// Each calls f for every open connection, with a lock held, and says how many
+// they are.
+func (s *Conns[C]) Each(f func(C)) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.open {

@@ -17,14 +17,18 @@ type Memory interface {
 	Give()        // the buffer that Take gave is not needed
 }
 
-// Conn is a connection. What is no TCP connection of the net package (one with
-// TLS, a pipe in a test) works as well, by the methods of net.Conn.
+// Conn is a connection. What is no TCP connection of the net package (a pipe in
+// a test) works as well, by the methods of net.Conn. TLS above a Conn is a Conn
+// like one without: see New.
 type Conn struct {
 	net.Conn
 	raw syscall.RawConn // nil: only net.Conn's own methods are used
 
-	in  side
-	out side
+	in    side
+	out   side
+	early []byte // what Unread has put back
+	layer layer
+	lower lower
 
 	// Of the call that is running, for the callbacks; the reader's and the
 	// writer's own.
@@ -36,9 +40,10 @@ type Conn struct {
 	writeFrom []byte
 	writeErr  error
 	task      task
-	look      bool // RoundTrip's
+	unused    bool // RoundTrip's look
 
 	onRead, onWrite func(fd uintptr) bool // made once
+	onWriteNow      func(fd uintptr) bool // made when first needed
 }
 
 // task is what onRead does.
@@ -52,10 +57,18 @@ const (
 	taskExchange
 )
 
-// New makes a Conn of a connection.
+// New makes a Conn of a connection. Where that is a protocol above a Conn, such
+// as a tls.Conn whose NetConn is one, limits and breaks are those of the Conn
+// below, which is not to be used by itself from then on; the protocol's
+// handshake has to be through.
 func New(nc net.Conn) *Conn {
 	if c, ok := nc.(*Conn); ok {
 		return c
+	}
+	if p, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		if below, ok := p.NetConn().(*Conn); ok {
+			return layered(nc, below)
+		}
 	}
 	c := &Conn{Conn: nc}
 	c.out.write = true
@@ -73,56 +86,87 @@ var ErrStale = errors.New("connection was closed, or spoke, while it was unused"
 // SetDeadline is net.Conn's, for code that knows no other limits. It is not to
 // be called beside a read or a write: BreakRead and BreakWrite are for that.
 func (c *Conn) SetDeadline(t time.Time) error {
-	c.in.setUntil(c.Conn, t)
-	c.out.setUntil(c.Conn, t)
-	return nil
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
 // SetReadDeadline is SetDeadline for reads alone.
 func (c *Conn) SetReadDeadline(t time.Time) error {
+	c = c.socket()
 	c.in.setUntil(c.Conn, t)
 	return nil
 }
 
 // SetWriteDeadline is SetDeadline for writes alone.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c = c.socket()
+	if c.lower.above {
+		c.lower.each.Store(0)
+		c.lower.until.Store(moment(t))
+		return nil
+	}
 	c.out.setUntil(c.Conn, t)
 	return nil
 }
 
 // LimitRead limits every following read: none waits longer than d for its
 // first byte. Zero is no limit.
-func (c *Conn) LimitRead(d time.Duration) { c.in.limit(d, 0) }
+func (c *Conn) LimitRead(d time.Duration) { c.socket().in.limit(d, 0) }
 
 // LimitReads limits the following reads together: d after the first of them
 // began to wait, all end.
-func (c *Conn) LimitReads(d time.Duration) { c.in.limit(0, d) }
+func (c *Conn) LimitReads(d time.Duration) { c.socket().in.limit(0, d) }
 
 // LimitWrite limits every following write: none waits longer than d for the
 // other side to take something. Zero is no limit.
-func (c *Conn) LimitWrite(d time.Duration) { c.out.limit(d, 0) }
+func (c *Conn) LimitWrite(d time.Duration) {
+	c = c.socket()
+	if c.lower.above {
+		c.lower.until.Store(0)
+		c.lower.each.Store(int64(d))
+		return
+	}
+	c.out.limit(d, 0)
+}
 
 // BreakRead ends a read that waits, and all that follow until MendRead, with
 // os.ErrDeadlineExceeded. It may be called from any goroutine.
-func (c *Conn) BreakRead() { c.in.interrupt(c.Conn) }
+func (c *Conn) BreakRead() {
+	c = c.socket()
+	c.in.interrupt(c.Conn)
+}
 
 // BreakWrite is BreakRead for writes.
-func (c *Conn) BreakWrite() { c.out.interrupt(c.Conn) }
+func (c *Conn) BreakWrite() {
+	c = c.socket()
+	c.out.interrupt(c.Conn)
+}
 
 // MendRead takes BreakRead back.
-func (c *Conn) MendRead() { c.in.broken.Store(false) }
+func (c *Conn) MendRead() { c.socket().in.broken.Store(false) }
 
 // MendWrite takes BreakWrite back.
-func (c *Conn) MendWrite() { c.out.broken.Store(false) }
+func (c *Conn) MendWrite() { c.socket().out.broken.Store(false) }
 
 // ReadBroken reports whether BreakRead is in force.
-func (c *Conn) ReadBroken() bool { return c.in.broken.Load() }
+func (c *Conn) ReadBroken() bool { return c.socket().in.broken.Load() }
 
 // WriteBroken reports whether BreakWrite is in force.
-func (c *Conn) WriteBroken() bool { return c.out.broken.Load() }
+func (c *Conn) WriteBroken() bool { return c.socket().out.broken.Load() }
+
+// Close closes the connection. A protocol above the socket says goodbye where
+// that needs no waiting, and not after SetLinger(0).
+func (c *Conn) Close() error {
+	if c.layer.below != nil {
+		return c.layerClose()
+	}
+	return c.Conn.Close()
+}
 
 // CloseWrite closes the way out; the way in stays.
 func (c *Conn) CloseWrite() error {
+	if c.layer.below != nil {
+		return c.layerCloseWrite()
+	}
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
@@ -131,6 +175,10 @@ func (c *Conn) CloseWrite() error {
 
 // SetLinger is net.TCPConn's: with 0, Close resets the connection.
 func (c *Conn) SetLinger(seconds int) error {
+	if b := c.layer.below; b != nil {
+		c.layer.abrupt.Store(seconds == 0)
+		return b.SetLinger(seconds)
+	}
 	if l, ok := c.Conn.(interface{ SetLinger(int) error }); ok {
 		return l.SetLinger(seconds)
 	}
@@ -142,10 +190,16 @@ func (c *Conn) Raw() syscall.RawConn { return c.raw }
 
 // Read is io.Reader's, within the limit.
 func (c *Conn) Read(p []byte) (int, error) {
-	if len(p) == 0 {
+	switch {
+	case len(p) == 0:
 		return 0, nil
-	}
-	if c.raw == nil {
+	case c.layer.below != nil:
+		return c.layerRead(p)
+	case len(c.early) > 0:
+		return c.takeEarly(p), nil
+	case c.lower.now:
+		return c.readForLayer(p)
+	case c.raw == nil:
 		return c.plainRead(p)
 	}
 	c.readInto = p
@@ -156,9 +210,14 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 // ReadLazy is Read into a buffer that is only taken while there may be
 // something to read: a connection that waits holds none. Where it returns
-// bytes, or an error after having waited, the buffer is taken.
+// bytes the buffer is taken; with an error it may be.
 func (c *Conn) ReadLazy(m Memory) (int, error) {
-	if c.raw == nil {
+	switch {
+	case c.layer.below != nil:
+		return c.layerLazy(m)
+	case len(c.early) > 0:
+		return c.takeEarly(m.Take()), nil
+	case c.raw == nil:
 		return c.plainRead(m.Take())
 	}
 	c.lazy = m
@@ -170,16 +229,34 @@ func (c *Conn) ReadLazy(m Memory) (int, error) {
 // ReadNow reads what is there, without waiting: 0 and no error where there is
 // nothing yet. What is no socket always has nothing.
 func (c *Conn) ReadNow(p []byte) (int, error) {
-	if c.raw == nil || len(p) == 0 {
+	switch {
+	case c.layer.below != nil:
+		return c.layerNow(p)
+	case len(c.early) > 0:
+		return c.takeEarly(p), nil
+	case c.raw == nil || len(p) == 0:
 		return 0, nil
 	}
-	c.readInto, c.readN, c.readErr, c.task = p, 0, nil, taskReadNow
-	err := c.raw.Read(c.onRead)
+	c.readInto = p
+	err := c.look(taskReadNow)
 	c.readInto = nil
 	if err != nil {
-		return 0, nil //nolint:nilerr // closed, or its time is over: a Read says so
+		return 0, nil //nolint:nilerr // closed, or broken: a Read says so
 	}
 	return c.readN, c.readErr
+}
+
+// look does a task that does not wait. The time limit of an earlier operation
+// does not keep it from that.
+func (c *Conn) look(t task) error {
+	c.in.begin()
+	c.readN, c.readErr, c.task = 0, nil, t
+	for {
+		err := c.raw.Read(c.onRead)
+		if err == nil || !c.in.early(c.Conn, err) {
+			return err
+		}
+	}
 }
 
 // RoundTrip writes request, and reads the first bytes of what comes back as
@@ -189,6 +266,9 @@ func (c *Conn) ReadNow(p []byte) (int, error) {
 // write's.
 func (c *Conn) RoundTrip(request []byte, look bool, m Memory) (n int, wrote bool, err error) {
 	if c.raw == nil {
+		if look && !c.Alive() {
+			return 0, false, ErrStale
+		}
 		if _, err := c.Write(request); err != nil {
 			return 0, false, err
 		}
@@ -198,7 +278,7 @@ func (c *Conn) RoundTrip(request []byte, look bool, m Memory) (n int, wrote bool
 	// The poller is told to watch before the request is written: where nothing
 	// was there by then, the response is waited for without asking for it once
 	// in vain.
-	c.request, c.look, c.lazy, c.writeErr = request, look, m, nil
+	c.request, c.unused, c.lazy, c.writeErr = request, look, m, nil
 	n, err = c.read(taskExchange)
 	left := c.request
 	c.request, c.lazy, c.readInto = nil, nil, nil
@@ -219,10 +299,13 @@ func (c *Conn) RoundTrip(request []byte, look bool, m Memory) (n int, wrote bool
 // true then. It returns false when there is something to read instead, which it
 // leaves, and when the wait was broken. It counts as a read.
 func (c *Conn) AwaitEnd() bool {
-	if c.raw == nil {
+	if c.raw == nil && c.layer.below == nil || len(c.early) > 0 {
 		return false
 	}
 	c.LimitRead(0)
+	if c.layer.below != nil {
+		return c.layerEnd()
+	}
 	_, err := c.read(taskPeek)
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
@@ -230,19 +313,26 @@ func (c *Conn) AwaitEnd() bool {
 // Alive reports whether an unused connection is as it was left: neither closed
 // by the other side nor with bytes to read.
 func (c *Conn) Alive() bool {
-	if c.raw == nil {
+	switch {
+	case c.layer.below != nil:
+		return c.layerAlive()
+	case len(c.early) > 0:
+		return false
+	case c.raw == nil:
 		return true
 	}
-	c.readN, c.readErr, c.task = 0, nil, taskGlance
-	return c.raw.Read(c.onRead) == nil && c.readN == 0 && c.readErr == nil
+	return c.look(taskGlance) == nil && c.readN == 0 && c.readErr == nil
 }
 
 func (c *Conn) read(t task) (int, error) {
-	c.in.begin()
+	if !c.lower.above { // else what is above has begun it
+		c.in.begin()
+	}
 	c.readN, c.readErr, c.task = 0, nil, t
 	for {
 		err := c.raw.Read(c.onRead)
 		if err == nil {
+			c.lower.ended = c.lower.ended || c.readErr == io.EOF
 			return c.readN, c.readErr
 		}
 		if !c.in.early(c.Conn, err) {
@@ -258,7 +348,7 @@ func (c *Conn) readable(fd uintptr) bool {
 		if c.send(fd) {
 			return true
 		}
-		if c.look { // there was nothing, and what comes now the poller tells
+		if c.unused { // there was nothing, and what comes now the poller tells
 			c.in.wait(c.Conn)
 			return false
 		}
@@ -291,7 +381,7 @@ func (c *Conn) readable(fd uintptr) bool {
 // send sends RoundTrip's request. It returns true when that is the result: it
 // failed, or not all of it went out.
 func (c *Conn) send(fd uintptr) bool {
-	if c.look && !still(fd) {
+	if c.unused && !still(fd) {
 		c.readErr = ErrStale
 		return true
 	}
@@ -317,11 +407,21 @@ func result(n int, err syscall.Errno) (int, error) {
 // plainRead is for connections that are no sockets.
 func (c *Conn) plainRead(p []byte) (int, error) {
 	c.in.exact(c.Conn)
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	c.lower.ended = c.lower.ended || err == io.EOF
+	return n, err
 }
 
 // Write is io.Writer's, within the limit.
 func (c *Conn) Write(p []byte) (int, error) {
+	switch {
+	case c.layer.below != nil:
+		return c.Conn.Write(p)
+	case c.lower.closing.Load():
+		return c.lastWrite(p)
+	case c.lower.above:
+		c.limitLayerWrites()
+	}
 	if c.raw == nil {
 		c.out.exact(c.Conn)
 		return c.Conn.Write(p)

@@ -115,11 +115,16 @@ func (s *side) exact(nc net.Conn) {
 // setUntil is the form of net.Conn, for code that knows no other limits.
 func (s *side) setUntil(nc net.Conn, t time.Time) {
 	s.limit(0, 0)
-	if !t.IsZero() {
-		s.until = max(int64(t.Sub(began)), 1)
-	}
+	s.until = moment(t)
 	s.end = s.until
 	s.arm(nc)
+}
+
+func moment(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(int64(t.Sub(began)), 1)
 }
 
 func (s *side) interrupt(nc net.Conn) {

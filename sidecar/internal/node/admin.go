@@ -41,6 +41,7 @@ func (s *Node) sources() map[string]func() any {
 			return map[string]any{"file": s.reloadProxy.state(), "chains": s.program.Load().status()}
 		},
 		"listeners": s.doors.status,
+		"tls":       func() any { return s.tls.files.Status() },
 		"services":  s.directory.status,
 		"clusters": func() any {
 			list := []upstream.Status{}

@@ -29,7 +29,7 @@ func (r role) traffic() bool { return r == roleInbound || r == roleGateway }
 type spec struct {
 	role     role
 	port     string            // the app's port; inbound only
-	protocol registry.Protocol // of that port
+	protocol registry.Protocol // of that port, as far as it decides what serves it: http or tcp
 	address  string            // as the configuration has it
 }
 
@@ -60,9 +60,18 @@ func wishes(c *config.Config) []wish {
 	add(wish{spec{role: roleOutbound, address: c.Listen.Outbound}, "listen.outbound"})
 	add(wish{spec{role: roleGateway, address: c.Listen.Gateway}, "listen.gateway"})
 	for i, p := range c.Ports() {
-		add(wish{spec{role: roleInbound, port: p.Name, protocol: p.Protocol, address: p.Listen}, inboundKey(i)})
+		add(wish{spec{role: roleInbound, port: p.Name, protocol: servedAs(p.Protocol), address: p.Listen}, inboundKey(i)})
 	}
 	return all
+}
+
+// servedAs is what a port's protocol means to its listener: one server takes
+// every version of HTTP, and tells them apart by what the client says first.
+func servedAs(p registry.Protocol) registry.Protocol {
+	if p == registry.ProtocolTCP {
+		return p
+	}
+	return registry.ProtocolHTTP
 }
 
 func inboundKey(i int) string {

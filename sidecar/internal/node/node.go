@@ -73,7 +73,8 @@ type Node struct {
 	clusters  *upstream.Set
 	directory *directory
 	gateway   *gateway
-	xds       *xds.Client         // nil without discovery.xds
+	xds       *xds.Client // nil without discovery.xds
+	tls       *security
 	apps      map[string]*appPort // by the port's name
 	member    *membership
 
@@ -125,6 +126,12 @@ func New(c *config.Config, o Options) (*Node, error) {
 	s.config.Store(c)
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.engineMetrics, s.tcpMetrics = proxy.NewMetrics(s.metrics), tcp.NewMetrics(s.metrics)
+	s.tls = newSecurity(s.component("tls"), s.metrics)
+	plan, err := s.tls.prepare(c)
+	if err != nil {
+		return nil, err
+	}
+	s.tls.commit(plan)
 	s.generations.open = map[*middleware.Generation]struct{}{}
 	s.directory = newDirectory(c.Node.Namespace, s.chains(middleware.Outbound), s.clusters, s.component("outbound"))
 	s.gateway = &gateway{chains: s.chains(middleware.Gateway), cluster: s.cluster}
@@ -236,6 +243,7 @@ func (s *Node) Run(ctx context.Context) error {
 	g := &run.Group{}
 	g.Add("upstream", s.clusters.Run)
 	g.Add("memory", run.KeepSmall)
+	g.Add("tls", s.tls.files.Run)
 	if s.xds != nil {
 		g.Add("xds", s.xds.Run)
 	}

@@ -24,6 +24,10 @@ func (s *Node) reconfigure(ctx context.Context) error {
 	if err := needRestart(old, next); err != nil {
 		return err
 	}
+	plan, err := s.tls.prepare(next)
+	if err != nil {
+		return err
+	}
 	lists, err := s.buildProgram(next)
 	if err != nil {
 		return err
@@ -41,6 +45,7 @@ func (s *Node) reconfigure(ctx context.Context) error {
 	}
 
 	s.config.Store(next)
+	s.tls.commit(plan)
 	s.setForeign(next)
 	s.setGateway(next)
 	ports := s.setPorts(next)

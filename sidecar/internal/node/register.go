@@ -11,13 +11,21 @@ import (
 	"github.com/outrigger-mesh/outrigger/registry/micro"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/config"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/registrar"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/secure"
 )
 
 // healthOptions is how the app of a configuration is watched.
 func (s *Node) healthOptions(c *config.Config) registrar.Options {
 	check := c.App.HealthCheck()
 	probe := registrar.TCP(check.Address)
-	if check.URL != "" {
+	switch {
+	case check.GRPC != nil && check.TLS != nil:
+		probe = registrar.GRPC(check.Address, check.GRPC.Service, s.dialTLS(c, check.TLS, secure.ProtoHTTP2))
+	case check.GRPC != nil:
+		probe = registrar.GRPC(check.Address, check.GRPC.Service, nil)
+	case check.TLS != nil:
+		probe = registrar.HTTPS(check.URL, s.dialTLS(c, check.TLS, secure.ProtoHTTP1))
+	case check.URL != "":
 		probe = registrar.HTTP(check.URL)
 	}
 	return registrar.Options{

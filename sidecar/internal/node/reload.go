@@ -12,7 +12,7 @@ import (
 
 // reloadEvery is how often the configuration and the middleware file are looked
 // at. Looking is one stat; a file that was saved is in force well within a
-// second.
+// second, since it counts at the second look.
 const reloadEvery = 250 * time.Millisecond
 
 // watchFiles makes what keeps this node in step with its files.
@@ -57,10 +57,10 @@ func (s *Node) reloadFiles(ctx context.Context, asked bool) {
 		s.notify(systemd.Reloading())
 		defer s.notify(systemd.Ready)
 	}
-	if s.o.Load != nil && (s.reload.due() || asked) {
+	if s.o.Load != nil && (s.reload.due(asked) || asked) {
 		s.reload.read(s.reconfigure(ctx))
 	}
-	if s.reloadProxy.due() || asked && s.reloadProxy.path != "" {
+	if s.reloadProxy.due(asked) {
 		lists, err := s.buildProgram(s.config.Load())
 		if err == nil {
 			err = s.putProgram(lists)

@@ -39,11 +39,15 @@ func (s *Node) setPorts(c *config.Config) (gone []string) {
 			s.apps[p.Name] = a
 		}
 		before := a.address.Swap(&p.Address)
-		switch {
-		case p.Protocol != registry.ProtocolHTTP:
-		case a.http == nil:
+		if p.Protocol == registry.ProtocolTCP {
+			continue
+		}
+		if a.http == nil {
 			a.http = s.inbound(c, p)
-		case *before != p.Address:
+			continue
+		}
+		a.http.cluster.Configure(s.appConfig(c, p))
+		if *before != p.Address {
 			a.http.cluster.SetEndpoints([]upstream.EndpointConfig{{Address: p.Address}})
 		}
 	}
@@ -59,7 +63,7 @@ func (s *Node) setPorts(c *config.Config) (gone []string) {
 // inbound is the dispatcher of one of the app's http ports.
 func (s *Node) inbound(c *config.Config, p config.Port) *inbound {
 	name := fmt.Sprintf("%s.%s/%s", c.App.Name, c.Node.Namespace, p.Name)
-	cluster := upstream.NewAppCluster(appCluster(p.Name), p.Address)
+	cluster := upstream.NewApp(s.appConfig(c, p), p.Address)
 	s.clusters.Add(cluster)
 	return &inbound{
 		service: name, chains: s.chains(middleware.Inbound), cluster: cluster,
@@ -68,6 +72,11 @@ func (s *Node) inbound(c *config.Config, p config.Port) *inbound {
 }
 
 func appCluster(port string) string { return "app/" + port }
+
+// appConfig is the cluster of one of the app's ports.
+func (s *Node) appConfig(c *config.Config, p config.Port) upstream.Config {
+	return upstream.Config{Name: appCluster(p.Name), Protocol: p.Protocol, TLS: s.tls.client(c, p.TLS)}
+}
 
 // server makes what serves a listener.
 func (s *Node) server(w wish) server {
@@ -85,7 +94,7 @@ func (s *Node) server(w wish) server {
 	case roleInbound:
 	}
 	a, l := s.apps[w.port], s.config.Load().Limits
-	if w.protocol == registry.ProtocolHTTP {
+	if w.protocol != registry.ProtocolTCP {
 		return s.proxy(middleware.Inbound, a.http)
 	}
 	return tcp.New(tcp.Options{
@@ -101,6 +110,7 @@ func (s *Node) proxy(listener string, d proxy.Dispatcher) *proxy.Server {
 		TellUnsent:  listener == middleware.Inbound,
 		Forwarded:   listener == middleware.Gateway,
 		Tunnels:     listener == middleware.Outbound,
+		TLS:         s.tls.listeners[listener],
 		HeadTimeout: l.HeadTimeout, KeepAlive: l.KeepAliveTimeout, BodyIdle: l.BodyIdleTimeout, MaxConns: l.Connections,
 	})
 }

@@ -31,6 +31,7 @@ func (s *Node) setUpstreams(old, next *config.Config) error {
 		c := s.clusters.Get(staticName(key))
 		if was, ok := before[written]; c == nil || !ok || !reflect.DeepEqual(was, u) {
 			settings, endpoints := staticCluster(staticName(key), u)
+			settings.TLS = s.tls.client(next, u.TLS)
 			c = s.clusters.Put(settings)
 			c.SetEndpoints(endpoints)
 		}

@@ -163,10 +163,11 @@ func (s *Node) offer() (state handover.State, files []*os.File, err error) {
 }
 
 // succeed takes over from the predecessor, once this process can do all that it
-// could.
+// could, or at once if the predecessor is gone: then whatever this process can
+// do is better than ports that nobody serves.
 func (s *Node) succeed(ctx context.Context) error {
 	p := s.o.Predecessor
-	if err := s.warm(ctx); err != nil {
+	if err := s.warmUp(ctx); err != nil {
 		return err
 	}
 	if err := p.AwaitTake(ctx); err != nil {
@@ -184,6 +185,35 @@ func (s *Node) succeed(ctx context.Context) error {
 	s.component("upgrade").Info("taken over", "from", p.PID, "version", p.Version)
 	p.Taken()
 	return nil
+}
+
+// warmUp is warm for as long as there is a predecessor.
+func (s *Node) warmUp(ctx context.Context) error {
+	p := s.o.Predecessor
+	warming, stop := context.WithCancel(ctx)
+	defer stop()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		select {
+		case <-p.Gone():
+			stop()
+		case <-warming.Done():
+		}
+	}()
+	err := s.warm(warming)
+	stop()
+	<-over
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	select {
+	case <-p.Gone():
+		s.component("upgrade").Warn("the process to take over from is gone: taking over without waiting any longer", "from", p.PID)
+		return nil
+	default:
+		return err
+	}
 }
 
 // warm waits until this process knows what its predecessor does: the services

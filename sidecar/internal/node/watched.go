@@ -18,6 +18,11 @@ import (
 // missingAfter is how many looks may find no file before that is a mistake.
 const missingAfter = 8
 
+// settle is how long a changed file is left alone before it is read: a little
+// less than the time between two looks, so that it is the second one at which it
+// counts, also when that look comes early.
+const settle = reloadEvery * 4 / 5
+
 // againAfter is how many looks it takes until a file that is wrong is tried
 // again as it is: it may name another file that was mended meanwhile, or a port
 // that has become free.
@@ -32,9 +37,10 @@ type reloader struct {
 	metrics reloadMetrics
 	retry   bool // a wrong file is tried again by itself
 
-	path    string // empty: there is no file
-	missing int    // looks in a row that found no file, or an empty one
-	stamp   stamp  // of the file when it was last read
+	path    string    // empty: there is no file
+	missing int       // looks in a row that found no file, or an empty one
+	stamp   stamp     // of the file when it was last read
+	since   time.Time // when a look first found another one; zero: none has
 	sum     [sha256.Size]byte
 	wrong   int // looks since the file was found to be wrong
 
@@ -81,21 +87,22 @@ func newReloadMetrics(r prometheus.Registerer, name, what string) reloadMetrics 
 
 // follow says which file it is. What is there now is taken for what is loaded.
 func (r *reloader) follow(path string) {
-	r.path, r.stamp, r.missing = path, stamp{}, 0
+	r.path, r.stamp, r.missing, r.since = path, stamp{}, 0, time.Time{}
 	if path != "" {
-		r.changed()
+		r.changed(true)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.status = ReloadStatus{File: path, Loaded: time.Now()}
 }
 
-// due reports whether the file has to be read again.
-func (r *reloader) due() bool {
+// due reports whether the file has to be read again. With asked, it is to be
+// read in any case, and what it holds now is what was read.
+func (r *reloader) due(asked bool) bool {
 	if r.path == "" {
 		return false
 	}
-	if r.changed() {
+	if r.changed(asked) || asked {
 		return true
 	}
 	if !r.retry || r.wrong == 0 {
@@ -108,10 +115,15 @@ func (r *reloader) due() bool {
 // changed reports whether the file holds something else than when it was read.
 // A file that is away, or empty, for the moment, as while an editor replaces
 // it, has not changed; one that stays so is told of.
-func (r *reloader) changed() bool {
+//
+// Another file counts from the second look on, or at once if asked: it may be
+// written in place right now, and what is there of it may be valid by itself.
+// Then it counts as it is, or one that changes all the time never would.
+func (r *reloader) changed(asked bool) bool {
 	info, err := os.Stat(r.path)
 	if err != nil || info.Size() == 0 {
 		r.missing++
+		r.since = time.Time{}
 		if r.missing == missingAfter {
 			r.stamp, r.sum = stamp{}, [sha256.Size]byte{}
 			return true
@@ -119,14 +131,22 @@ func (r *reloader) changed() bool {
 		return false
 	}
 	r.missing = 0
-	if r.stamp.same(info) {
+	switch {
+	case r.stamp.same(info):
+		r.since = time.Time{}
+		return false
+	case asked:
+	case r.since.IsZero():
+		r.since = time.Now()
+		return false
+	case time.Since(r.since) < settle:
 		return false
 	}
 	content, err := os.ReadFile(r.path)
 	if err != nil || len(content) == 0 {
 		return false
 	}
-	r.stamp = stamp{info}
+	r.stamp, r.since = stamp{info}, time.Time{}
 	sum := sha256.Sum256(content)
 	same := sum == r.sum
 	r.sum = sum

@@ -13,6 +13,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/middleware"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/http1"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/netio"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/secure"
 )
 
 // conn is a client's connection. Its goroutine runs serve; the request's pump
@@ -23,11 +24,13 @@ type conn struct {
 	in   *http1.Conn
 	peer netip.AddrPort
 
-	stream *stream // of the request that is being served; nil between requests
-	fresh  bool    // has had no request yet
+	stream  *stream  // of the request that is being served; nil between requests
+	fresh   bool     // has had no request yet
+	secured *session // nil: plain text
 
 	mu      sync.Mutex // guards what follows
 	current *stream    // stream; nil while the connection waits for a request
+	http2   *conn2     // what is spoken instead of HTTP/1.1; nil: nothing
 	aborted bool
 }
 
@@ -49,11 +52,28 @@ func (c *conn) serve() bool {
 		} else if err != nil {
 			return true // nothing was begun: nothing is lost
 		}
+		if c.fresh && c.secured == nil {
+			if !c.greet() {
+				return true
+			}
+			switch {
+			case c.secured == nil:
+			case c.secured.alpn == secure.ProtoHTTP2:
+				return c.serveHTTP2(nil)
+			default:
+				continue // to the first byte of what TLS carries
+			}
+		}
 		c.begin()
 		head, err := c.readHead()
 		if err != nil {
 			c.headFailed(err)
 			return true
+		}
+		if c.fresh && string(head) == priorKnowledge {
+			early := append([]byte(priorKnowledge), c.in.Peek()...)
+			c.finish()
+			return c.serveHTTP2(early)
 		}
 		again := c.serveRequest(head)
 		c.finish()
@@ -164,23 +184,33 @@ func (c *conn) grace() time.Duration {
 func (c *conn) endIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.current == nil {
+	switch {
+	case c.http2 != nil:
+		go c.http2.drain() // it writes
+	case c.current == nil:
 		c.nc.BreakRead()
 	}
+}
+
+// spoken is the connection of HTTP/2 that this one has become; nil: it has not.
+func (c *conn) spoken() *conn2 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.http2
 }
 
 // abort ends a connection in the middle of things.
 func (c *conn) abort() {
 	c.mu.Lock()
 	c.aborted = true
-	st := c.current
+	st, nc := c.current, c.nc
 	c.mu.Unlock()
-	c.nc.BreakRead()
-	c.nc.BreakWrite()
+	nc.BreakRead()
+	nc.BreakWrite()
 	if st != nil && st.headSent.Load() {
-		_ = c.nc.SetLinger(0) // nobody must take what was sent for the whole
+		_ = nc.SetLinger(0) // nobody must take what was sent for the whole
 	}
-	_ = c.nc.Close()
+	_ = nc.Close()
 	if st != nil {
 		st.x.Cancel(errAborted)
 	}
@@ -221,6 +251,10 @@ func (c *conn) headFailed(err error) {
 
 // refuse answers a connection that is one too many.
 func (c *conn) refuse() {
+	if c.s.o.TLS.Mode() == secure.Strict {
+		_ = c.nc.Close() // a handshake would cost more than the answer is worth
+		return
+	}
 	st := c.s.stream(c)
 	x := st.x
 	x.Fail(&middleware.Reject{Status: http.StatusServiceUnavailable, Reason: middleware.ReasonOverload, Message: "too many connections"})

@@ -17,6 +17,6 @@ var configs = map[string][]string{
 
 func TestEveryBuiltInKindRunsOnTheHTTP1Engine(t *testing.T) {
 	for _, k := range builtin.Kinds() {
-		t.Run(k.Name, func(t *testing.T) { middlewaretest.RunKind(t, engine{}, k, configs[k.Name]...) })
+		t.Run(k.Name, func(t *testing.T) { middlewaretest.RunKind(t, engine{"http1", client}, k, configs[k.Name]...) })
 	}
 }

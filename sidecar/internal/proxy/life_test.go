@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
+	"github.com/outrigger-mesh/outrigger/registry"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
 )
 
@@ -34,7 +35,7 @@ func rawApp(t *testing.T, f func(net.Conn, *bufio.Reader)) *upstream.Cluster {
 			}()
 		}
 	}()
-	c := upstream.NewAppCluster("app", ln.Addr().String())
+	c := upstream.NewApp(upstream.Config{Name: "app", Protocol: registry.ProtocolHTTP}, ln.Addr().String())
 	t.Cleanup(c.Close)
 	return c
 }

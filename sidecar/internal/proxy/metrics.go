@@ -11,6 +11,8 @@ type Metrics struct {
 	connections *prometheus.GaugeVec
 	refused     *prometheus.CounterVec
 	malformed   *prometheus.CounterVec
+	http2       *prometheus.GaugeVec
+	trouble     *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics and registers them; nil registers them nowhere.
@@ -25,9 +27,15 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		malformed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "outrigger_malformed_requests_total", Help: "Requests refused because they are not valid HTTP, by what is wrong.",
 		}, []string{"listener", "reason"}),
+		http2: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "outrigger_http2_connections", Help: "Open connections from clients on which HTTP/2 is spoken.",
+		}, []string{"listener"}),
+		trouble: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "outrigger_http2_trouble_total", Help: "What clients did wrong in HTTP/2, by kind: the stream, or the connection, was ended for it.",
+		}, []string{"listener", "kind"}),
 	}
 	if r != nil {
-		r.MustRegister(m.connections, m.refused, m.malformed)
+		r.MustRegister(m.connections, m.refused, m.malformed, m.http2, m.trouble)
 	}
 	return m
 }

@@ -31,7 +31,7 @@ func to(c *upstream.Cluster) *dispatcher {
 func app(t testing.TB, h http.HandlerFunc) *upstream.Cluster {
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)
-	c := upstream.NewAppCluster("app", srv.Listener.Addr().String())
+	c := upstream.NewApp(upstream.Config{Name: "app", Protocol: registry.ProtocolHTTP}, srv.Listener.Addr().String())
 	t.Cleanup(c.Close)
 	return c
 }

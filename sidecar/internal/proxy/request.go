@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
@@ -23,9 +24,9 @@ func (c *conn) serveRequest(head []byte) bool {
 		return false
 	}
 	x.Start = time.Now()
-	x.Request.Peer.Addr = c.peer
+	c.introduce(&x.Request)
 	st.body.begin(framing)
-	c.prepare(x)
+	c.s.prepare(&x.Request, c.peer)
 	if !framing.Close {
 		// A client that has said that it sends nothing more may close its way
 		// out and still wait for the answer: for it the end is no sign of going
@@ -54,27 +55,26 @@ func (c *conn) serveRequest(head []byte) bool {
 }
 
 // prepare does what is this hop's own to the request.
-func (c *conn) prepare(x *middleware.Exchange) {
-	r := &x.Request
+func (s *Server) prepare(r *middleware.Request, peer netip.AddrPort) {
 	if len(r.Upgrade) > 0 {
 		r.Upgrade = withoutH2C(r.Upgrade)
 		if len(r.Upgrade) == 0 {
 			r.Header.Del("http2-settings")
 		}
 	}
-	if c.s.o.Forwarded {
-		c.forwarded(r)
+	if s.o.Forwarded {
+		forwarded(r, peer)
 	}
 }
 
 // forwarded notes at the edge of the mesh from whom the request came.
-func (c *conn) forwarded(r *middleware.Request) {
+func forwarded(r *middleware.Request, peer netip.AddrPort) {
 	var buf [256]byte
 	hops := buf[:0]
 	for before := range r.Header.Values("x-forwarded-for") {
 		hops = append(append(hops, before...), ", "...)
 	}
-	hops = c.peer.Addr().Unmap().AppendTo(hops)
+	hops = peer.Addr().Unmap().AppendTo(hops)
 	r.Header.SetBytes("x-forwarded-for", hops)
 	r.Header.SetBytes("x-forwarded-proto", r.Scheme)
 }
@@ -84,15 +84,20 @@ func (c *conn) forwarded(r *middleware.Request) {
 // and metrics.
 func (c *conn) match(x *middleware.Exchange) *middleware.Target {
 	t := c.s.o.Dispatcher.Match(x)
-	switch string(x.Request.Method) {
-	case http.MethodConnect:
-		if !c.s.o.Tunnels {
-			return refusal(t, http.StatusNotImplemented, middleware.ReasonMethodRefused,
-				"CONNECT is not served here: send the request itself, with the service as Host")
-		}
+	if string(x.Request.Method) == http.MethodConnect && !c.s.o.Tunnels {
+		return refusal(t, http.StatusNotImplemented, middleware.ReasonMethodRefused,
+			"CONNECT is not served here: send the request itself, with the service as Host")
+	}
+	return forwardable(t, &x.Request)
+}
+
+// forwardable is the target, or one that answers for a request that has come
+// far enough.
+func forwardable(t *middleware.Target, r *middleware.Request) *middleware.Target {
+	switch string(r.Method) {
 	case http.MethodOptions, http.MethodTrace:
-		if last, ok := countForward(&x.Request.Header); last || !ok {
-			return lastHop(t, string(x.Request.Method), ok)
+		if last, ok := countForward(&r.Header); last || !ok {
+			return lastHop(t, string(r.Method), ok)
 		}
 	}
 	return t

@@ -16,6 +16,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/middleware"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/intake"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/secure"
 )
 
 // Defaults of Options.
@@ -49,10 +50,14 @@ type Options struct {
 	// mesh.
 	Forwarded bool
 
+	// TLS is how the listener speaks it; nil: not at all.
+	TLS *secure.Listener
+
 	HeadTimeout time.Duration // from a head's first byte to its last; and for a connection's first byte
 	KeepAlive   time.Duration // between requests
 	BodyIdle    time.Duration // in which no byte of a body moves
 	MaxConns    int           // above it, connections are answered with 503 and closed
+	Streams     int           // that one connection of HTTP/2 may have open at a time; 0: http2.DefaultStreams
 }
 
 // Server serves HTTP/1.1 on one listener.
@@ -61,6 +66,7 @@ type Server struct {
 	draining atomic.Bool
 	streams  sync.Pool // of *stream
 	conns    *intake.Conns[*conn]
+	streams2 sync.Pool // of *stream2
 }
 
 // New makes a server; Serve starts it.
@@ -130,7 +136,14 @@ func (s *Server) ended(c *conn) {
 
 // Drain lets every connection end with its next response: callers are told to
 // come back on another one, and elsewhere. New connections are still taken.
-func (s *Server) Drain() { s.draining.Store(true) }
+func (s *Server) Drain() {
+	s.draining.Store(true)
+	s.conns.Each(func(c *conn) {
+		if h := c.spoken(); h != nil {
+			go h.drain() // it writes
+		}
+	})
+}
 
 // Connections is the number of open connections.
 func (s *Server) Connections() int { return s.conns.Len() }

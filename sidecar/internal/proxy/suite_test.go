@@ -2,11 +2,14 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
 	"github.com/outrigger-mesh/outrigger/middleware/middlewaretest"
@@ -16,15 +19,22 @@ import (
 )
 
 func TestHTTP1EngineKeepsWhatMiddlewareIsPromised(t *testing.T) {
-	middlewaretest.Run(t, engine{})
+	middlewaretest.Run(t, engine{"http1", client})
 }
 
-// engine is the HTTP/1.1 engine between net/http's client and servers.
-type engine struct{}
+func TestHTTP2EngineKeepsWhatMiddlewareIsPromised(t *testing.T) {
+	middlewaretest.Run(t, engine{"http2", client2})
+}
 
-func (engine) Name() string { return "http1" }
+// engine is an engine between a client and net/http's servers.
+type engine struct {
+	name   string
+	client func(t testing.TB, address string) http.RoundTripper
+}
 
-func (engine) Start(t testing.TB, s middlewaretest.Setup) http.RoundTripper {
+func (e engine) Name() string { return e.name }
+
+func (e engine) Start(t testing.TB, s middlewaretest.Setup) http.RoundTripper {
 	d := &dispatcher{
 		chain:  middleware.Chain(middleware.Router, s.Request...),
 		others: map[string]*middleware.Target{},
@@ -44,7 +54,7 @@ func (engine) Start(t testing.TB, s middlewaretest.Setup) http.RoundTripper {
 	for host, handlers := range s.Others {
 		d.others[host] = target(host, handlers)
 	}
-	return client(t, serve(t, Options{Listener: "outbound", Dispatcher: d}))
+	return e.client(t, serve(t, Options{Listener: "outbound", Dispatcher: d}))
 }
 
 type dispatcher struct {
@@ -127,6 +137,19 @@ func client(t testing.TB, address string) http.RoundTripper {
 		},
 		DisableCompression:  true,
 		MaxIdleConnsPerHost: 64,
+	}
+	t.Cleanup(tr.CloseIdleConnections)
+	return tr
+}
+
+// client2 is client over HTTP/2, without TLS.
+func client2(t testing.TB, address string) http.RoundTripper {
+	tr := &http2.Transport{
+		AllowHTTP: true,
+		DialTLSContext: func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", address)
+		},
+		DisableCompression: true,
 	}
 	t.Cleanup(tr.CloseIdleConnections)
 	return tr

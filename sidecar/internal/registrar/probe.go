@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/grpchealth"
 )
 
 // Probe asks the app once whether it can serve; nil says that it can. It
@@ -28,15 +30,36 @@ func TCP(address string) Probe {
 	}
 }
 
+// GRPC is a probe that asks the gRPC health service at address (host:port) for
+// the service; empty: for the server as a whole. SERVING is healthy. dial
+// connects and speaks TLS, with HTTP/2 agreed on; nil: plain text.
+func GRPC(address, service string, dial func(ctx context.Context, network, address string) (net.Conn, error)) Probe {
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	target := grpchealth.Target{
+		Address: address, Service: service,
+		Dial: func(ctx context.Context) (net.Conn, error) { return dial(ctx, "tcp", address) },
+	}
+	return func(ctx context.Context) error { return grpchealth.Check(ctx, target) }
+}
+
 // HTTP is a probe that gets url. A status from 200 to 399 is healthy; a
 // redirect is not followed.
 //
 // Each probe makes its own connection: a kept one would not notice that the
 // app no longer accepts any. The environment's proxy settings are not
 // followed, for the app's own http_proxy may well point at this sidecar.
-func HTTP(url string) Probe {
+func HTTP(url string) Probe { return get(url, nil) }
+
+// HTTPS is HTTP for an https URL: dial connects and speaks TLS.
+func HTTPS(url string, dial func(ctx context.Context, network, address string) (net.Conn, error)) Probe {
+	return get(url, dial)
+}
+
+func get(url string, dialTLS func(ctx context.Context, network, address string) (net.Conn, error)) Probe {
 	client := &http.Client{
-		Transport: &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10},
+		Transport: &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10, DialTLSContext: dialTLS},
 		CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse
 		},

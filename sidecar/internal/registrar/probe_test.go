@@ -6,8 +6,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
 func TestHTTPProbeJudgesByStatus(t *testing.T) {
@@ -68,5 +73,42 @@ func TestTCPProbeConnects(t *testing.T) {
 	}
 	if err := probe(t.Context()); err == nil {
 		t.Error("without a listener: no error")
+	}
+}
+
+func TestGRPCProbeAsksForTheService(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := health.NewServer()
+	h.SetServingStatus("orders", healthpb.HealthCheckResponse_SERVING)
+	s := grpc.NewServer()
+	healthpb.RegisterHealthServer(s, h)
+	ended := make(chan error)
+	go func() { ended <- s.Serve(ln) }()
+	defer func() {
+		s.Stop()
+		<-ended
+	}()
+	probe := GRPC(ln.Addr().String(), "orders", nil)
+	if err := probe(t.Context()); err != nil {
+		t.Errorf("serving: %v", err)
+	}
+	h.SetServingStatus("orders", healthpb.HealthCheckResponse_NOT_SERVING)
+	if err := probe(t.Context()); err == nil {
+		t.Error("not serving: no error")
+	}
+	if err := GRPC(ln.Addr().String(), "", nil)(t.Context()); err != nil {
+		t.Errorf("the server as a whole: %v", err)
+	}
+	refused := errors.New("certificate is not trusted")
+	asked := ""
+	probe = GRPC(ln.Addr().String(), "", func(_ context.Context, _, address string) (net.Conn, error) {
+		asked = address
+		return nil, refused
+	})
+	if err := probe(t.Context()); err == nil || !strings.Contains(err.Error(), refused.Error()) || asked != ln.Addr().String() {
+		t.Errorf("a handshake with %s that fails: %v", asked, err)
 	}
 }

@@ -265,17 +265,17 @@ func TestAConnectionOnWhichNothingMovesIsClosed(t *testing.T) {
 }
 
 func TestOneDirectionThatTricklesKeepsTheOtherOpen(t *testing.T) {
-	const times = 25
+	const times = 60
 	f := serve(t, app(t, func(c *net.TCPConn) {
 		for range times {
 			if _, err := c.Write([]byte("x")); err != nil {
 				t.Error(err)
 			}
-			time.Sleep(20 * time.Millisecond) // a quarter of the limit, and five times as long in all
+			time.Sleep(20 * time.Millisecond) // a twentieth of the limit, and three times as long in all
 		}
 		_ = c.CloseWrite()
 		_, _ = io.Copy(io.Discard, c)
-	}), func(o *Options) { o.IdleTimeout = 100 * time.Millisecond })
+	}), func(o *Options) { o.IdleTimeout = 400 * time.Millisecond })
 	c := dial(t, f.address)
 	if all, err := io.ReadAll(c); err != nil || len(all) != times {
 		t.Errorf("%d bytes, %v; want %d", len(all), err, times)

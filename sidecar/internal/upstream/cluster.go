@@ -56,14 +56,19 @@ type clusterCounts struct {
 	ejections [causes]atomic.Uint64
 	overflows atomic.Uint64 // ejections that the maximum share has prevented
 	checks    [2]atomic.Uint64
+	troubles  troubles
 }
 
 // NewCluster makes a cluster without endpoints.
 func NewCluster(c Config) *Cluster { return newCluster(c, false) }
 
-// NewAppCluster makes the cluster of the app beside this sidecar.
-func NewAppCluster(name, address string) *Cluster {
-	cl := newCluster(Config{Name: name}, true)
+// NewAppCluster makes the cluster of the app beside this sidecar, which is
+// spoken to as the client speaks.
+func NewAppCluster(name, address string) *Cluster { return NewApp(Config{Name: name}, address) }
+
+// NewApp makes the cluster of the app beside this sidecar.
+func NewApp(c Config, address string) *Cluster {
+	cl := newCluster(c, true)
 	cl.SetEndpoints([]EndpointConfig{{Address: address}})
 	return cl
 }
@@ -110,16 +115,22 @@ func (c *Cluster) Pick(a *middleware.Attempt) (*middleware.Endpoint, error) {
 // what is known of the endpoints' health.
 func (c *Cluster) Configure(config Config) {
 	c.mu.Lock()
+	redeclared := config.Protocol != c.config.Protocol
+	resecured := config.TLS != c.config.TLS
 	c.config = config
 	for _, h := range c.hosts {
 		h.connectTimeout.Store(int64(connectTimeout(config)))
+		h.spoken.declare(config.Protocol)
+	}
+	if resecured {
+		c.renew()
 	}
 	s := settingsOf(&config, c.app)
-	if reflect.DeepEqual(s, c.settings) {
+	if reflect.DeepEqual(s, c.settings) && !redeclared {
 		c.mu.Unlock()
 		return
 	}
-	checks := !reflect.DeepEqual(s.Health, c.settings.Health)
+	checks := !reflect.DeepEqual(s.Health, c.settings.Health) || redeclared && s.Health != nil
 	c.use(s)
 	c.keepShare(time.Now())
 	var old *checker
@@ -141,6 +152,11 @@ func (c *Cluster) Configure(config Config) {
 func (c *Cluster) SetEndpoints(given []EndpointConfig) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.setEndpoints(given)
+}
+
+// setEndpoints is SetEndpoints. mu is held.
+func (c *Cluster) setEndpoints(given []EndpointConfig) {
 	c.given = nil
 	now := time.Now()
 	hosts := make(map[string]*host, len(given))

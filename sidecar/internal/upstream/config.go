@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/registry"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/secure"
 )
 
 // Config is one cluster in plain Go: what static configuration and xDS (one
@@ -11,7 +12,8 @@ import (
 type Config struct {
 	Name           string            // the xDS name, such as users.default:80
 	ConnectTimeout time.Duration     // zero: DefaultConnectTimeout
-	Protocol       registry.Protocol // spoken with its endpoints; empty: http
+	Protocol       registry.Protocol // spoken with its endpoints; empty: undeclared, what the client speaks
+	TLS            *secure.Client    // is spoken with its endpoints; nil: plain text
 	Settings       *Settings         // nil: DefaultSettings; not changed once given
 }
 

@@ -55,7 +55,7 @@ type checker struct {
 
 func newChecker(c *Cluster, h *Health) *checker {
 	k := &checker{
-		cluster: c, slots: c.env.checks, health: h, probe: newProber(c.name, h),
+		cluster: c, slots: c.env.checks, health: h, probe: newProber(c.name, c.config.Protocol, h),
 		changed: make(chan struct{}, 1), cancel: func() {}, ended: make(chan struct{}),
 	}
 	k.wake()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/outrigger-mesh/outrigger/internal/conf"
 	"github.com/outrigger-mesh/outrigger/middleware"
+	"github.com/outrigger-mesh/outrigger/registry"
 )
 
 // Health is how the endpoints of a cluster are checked. Exactly one of HTTP, TCP
@@ -66,8 +67,11 @@ func (h *Health) Validate() error {
 	)...)
 }
 
-// HTTPCheck asks over HTTP/1.1.
+// HTTPCheck asks over HTTP.
 type HTTPCheck struct {
+	// Protocol is http or http2; empty: what the cluster is declared to speak,
+	// http where nothing is.
+	Protocol registry.Protocol
 	Path     string // with the query, if any
 	Host     string // empty: the endpoint's address
 	Method   string
@@ -102,6 +106,11 @@ func (c *HTTPCheck) Validate() error {
 	}
 	if !middleware.ValidName(c.Method) || c.Method == "CONNECT" {
 		errs = append(errs, conf.FieldErrorf("method", "%q is not a method that can be used", c.Method))
+	}
+	switch c.Protocol {
+	case registry.ProtocolUndeclared, registry.ProtocolHTTP, registry.ProtocolHTTP2:
+	default:
+		errs = append(errs, conf.FieldErrorf("protocol", "expected http or http2, found %q", string(c.Protocol)))
 	}
 	if len(c.Statuses) == 0 {
 		errs = append(errs, conf.FieldError("statuses", "at least one is needed, such as statuses: [2xx]"))

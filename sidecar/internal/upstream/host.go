@@ -3,6 +3,7 @@ package upstream
 import (
 	"container/list"
 	"context"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/secure"
 )
 
 // host is one address: its statistics, its connections, and how a request is
@@ -26,6 +28,11 @@ type host struct {
 	connectTimeout atomic.Int64 // time.Duration
 	limits         *limits      // the cluster's
 	dialer         dialer
+	tls            *secure.Client // nil: plain text
+	spoken         spoken
+	muxes          muxes
+	troubles       *troubles           // the cluster's
+	logger         func() *slog.Logger // the cluster's; not to be called with the cluster's mu held
 
 	outlier outlierCounts
 	rules   *atomic.Pointer[Outlier] // the cluster's
@@ -42,8 +49,10 @@ type host struct {
 
 func newHost(c *Cluster, address string) *host {
 	h := &host{cluster: c.name, address: address, app: c.app, refuse: c.refuse, limits: &c.limits, rules: &c.rules, eject: c.eject}
+	h.troubles, h.logger = &c.counts.troubles, c.logger
 	h.connectTimeout.Store(int64(connectTimeout(c.config)))
-	h.dialer = newDialer(address, c.refuse)
+	h.spoken.declare(c.config.Protocol)
+	h.dialer, h.tls = newDialer(address, c.refuse), c.config.TLS
 	return h
 }
 
@@ -70,7 +79,7 @@ func (h *host) get(a *middleware.Attempt, fresh bool) (*clientConn, error) {
 		return nil, err
 	}
 	c = newClientConn(h, nc)
-	h.limits.track(c)
+	h.limits.track(h, c.nc).inUse = true
 	return c, nil
 }
 
@@ -81,7 +90,11 @@ func (h *host) dial(a *middleware.Attempt) (net.Conn, error) {
 		return nil, err
 	}
 	defer a.Unbind()
-	return h.dialer.dial(ctx)
+	nc, err := h.dialer.dial(ctx)
+	if err == nil {
+		nc, _, err = h.secure(ctx, nc, secure.ProtoHTTP1)
+	}
+	return nc, err
 }
 
 // dialing is an attempt's stream while there is no connection yet.
@@ -140,7 +153,9 @@ func (h *host) put(c *clientConn) {
 
 // reap closes what was unused for too long, or is too old to be used again.
 func (h *host) reap(now time.Time) {
-	idle := h.limits.pool.Load().IdleTimeout
+	p := h.limits.pool.Load()
+	h.muxes.reap(p, now)
+	idle := p.IdleTimeout
 	var old []*clientConn
 	h.mu.Lock()
 	h.idle = slices.DeleteFunc(h.idle, func(c *clientConn) bool {
@@ -173,6 +188,7 @@ func (h *host) close() {
 	for _, c := range idle {
 		_ = c.nc.Close()
 	}
+	h.muxes.close()
 	if h.dialer.names != nil {
 		h.dialer.names.close()
 	}

@@ -33,11 +33,12 @@ type limits struct {
 	mu          sync.Mutex
 	connections int       // open, or being opened
 	queue       list.List // of *waiter, the one that came first in front
+	pending     int       // requests that wait, in the queue or for a stream
 
 	opened    atomic.Uint64
 	failed    atomic.Uint64
 	refusals  [limitKinds]atomic.Uint64
-	queueSize atomic.Int64 // queue.Len(), for metrics
+	queueSize atomic.Int64 // pending, for metrics
 	openSize  atomic.Int64 // connections, for metrics
 }
 
@@ -89,6 +90,7 @@ func (l *limits) refuse(kind limitKind, p *Pool) error {
 type waiter struct {
 	host     *host
 	fresh    bool // it must not have a connection that was used
+	shared   bool // no request: it waits for room for an HTTP/2 connection
 	inQueue  *list.Element
 	inHost   *list.Element
 	granted  bool          // guarded by limits.mu
@@ -164,16 +166,22 @@ func (l *limits) open(h *host, p *Pool, a *middleware.Attempt, fresh bool) (*cli
 		}
 	}
 	l.active.Add(-1) // it waits
-	if l.queue.Len() >= p.MaxPending {
+	if l.pending >= p.MaxPending {
 		l.mu.Unlock()
 		l.waiting.Add(-1)
 		return nil, l.refuse(limitPending, p)
 	}
 	w := &waiter{host: h, fresh: fresh, ready: make(chan struct{}), canceled: make(chan struct{}, 1)}
 	w.inQueue, w.inHost = l.queue.PushBack(w), h.waiters.PushBack(w)
-	l.queueSize.Store(int64(l.queue.Len()))
+	l.waits(1)
 	l.mu.Unlock()
 	return l.wait(w, p, a)
+}
+
+// waits counts the requests that wait. mu is held.
+func (l *limits) waits(n int) {
+	l.pending += n
+	l.queueSize.Store(int64(l.pending))
 }
 
 // makeRoom closes an unused connection where the limits leave no room for
@@ -192,6 +200,9 @@ func (l *limits) makeRoom(h *host, p *Pool, fresh bool) {
 	}
 	if victim != nil {
 		l.drop(victim)
+	}
+	if !l.room(h, p) {
+		l.dropUnusedMux(h, p)
 	}
 }
 
@@ -236,7 +247,9 @@ func (l *limits) leave(w *waiter) bool {
 func (l *limits) unqueue(w *waiter) {
 	l.queue.Remove(w.inQueue)
 	w.host.waiters.Remove(w.inHost)
-	l.queueSize.Store(int64(l.queue.Len()))
+	if !w.shared {
+		l.waits(-1)
+	}
 	l.waiting.Add(-1)
 }
 
@@ -244,7 +257,9 @@ func (l *limits) unqueue(w *waiter) {
 // held.
 func (l *limits) grant(w *waiter, c *clientConn) {
 	l.unqueue(w)
-	l.active.Add(1)
+	if !w.shared {
+		l.active.Add(1)
+	}
 	w.granted, w.conn = true, c
 	close(w.ready)
 }
@@ -352,6 +367,11 @@ func (l *limits) victim(h *host) *clientConn {
 func (l *limits) openFailed(h *host) {
 	l.failed.Add(1)
 	l.active.Add(-1)
+	l.notOpened(h)
+}
+
+// notOpened gives back the room for a connection.
+func (l *limits) notOpened(h *host) {
 	l.mu.Lock()
 	l.count(h, -1)
 	l.mu.Unlock()

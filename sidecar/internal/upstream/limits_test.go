@@ -26,18 +26,20 @@ type gate struct {
 
 func newGate(t *testing.T) *gate {
 	g := &gate{let: make(chan struct{})}
-	g.address = server(t, func(_ http.ResponseWriter, r *http.Request) {
-		n := g.inside.Add(1)
-		for m := g.most.Load(); n > m && !g.most.CompareAndSwap(m, n); m = g.most.Load() {
-		}
-		select {
-		case <-g.let:
-		case <-r.Context().Done():
-		}
-		g.inside.Add(-1)
-		g.served.Add(1)
-	})
+	g.address = server(t, g.serve)
 	return g
+}
+
+func (g *gate) serve(_ http.ResponseWriter, r *http.Request) {
+	n := g.inside.Add(1)
+	for m := g.most.Load(); n > m && !g.most.CompareAndSwap(m, n); m = g.most.Load() {
+	}
+	select {
+	case <-g.let:
+	case <-r.Context().Done():
+	}
+	g.inside.Add(-1)
+	g.served.Add(1)
 }
 
 // background serves exchanges beside the test.

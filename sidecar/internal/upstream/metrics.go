@@ -26,6 +26,9 @@ var (
 	endpointsDesc   = desc("endpoints", "Endpoints by their state: healthy, unhealthy (health checks), ejected, draining, down.", "state")
 	ejectionsDesc   = desc("ejections_total", "Ejections of endpoints, by what they were ejected for.", "cause")
 	overflowsDesc   = desc("ejections_prevented_total", "Ejections that did not happen since the share of ejected endpoints was at its maximum.")
+	muxesDesc       = desc("http2_connections", "Open HTTP/2 connections that take requests; they are among connections.")
+	streamsDesc     = desc("http2_streams", "Requests that have a stream of an HTTP/2 connection.")
+	troublesDesc    = desc("http2_troubles_total", "What endpoints have done wrong as servers of HTTP/2.", "trouble")
 	checksDesc      = desc("health_checks_total", "Health checks, by their result.", "result")
 )
 
@@ -34,6 +37,7 @@ func (m metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		connectionsDesc, connectsDesc, failuresDesc, requestsDesc, pendingDesc,
 		refusedDesc, endpointsDesc, ejectionsDesc, overflowsDesc, checksDesc,
+		muxesDesc, streamsDesc, troublesDesc,
 	} {
 		ch <- d
 	}
@@ -86,6 +90,15 @@ func (c *Cluster) samples() []sample {
 		{requestsDesc, "", gauge, float64(l.active.Load())},
 		{pendingDesc, "", gauge, float64(l.queueSize.Load())},
 		{overflowsDesc, "", counter, float64(c.counts.overflows.Load())},
+	}
+	muxes, streams := 0, 0
+	for _, h := range *l.hosts.Load() {
+		n, s := h.muxes.counts()
+		muxes, streams = muxes+n, streams+s
+	}
+	out = append(out, sample{muxesDesc, "", gauge, float64(muxes)}, sample{streamsDesc, "", gauge, float64(streams)})
+	for trouble, n := range c.counts.troubles.all() {
+		out = append(out, sample{troublesDesc, string(trouble), counter, float64(n)})
 	}
 	for kind, name := range limitNames {
 		out = append(out, sample{refusedDesc, name, counter, float64(l.refusals[kind].Load())})

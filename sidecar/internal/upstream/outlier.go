@@ -20,8 +20,11 @@ const (
 )
 
 // observed is a host as attempts reach it: what they come to is fed to the
-// outlier detection.
+// outlier detection. That is known when the head of the response is there, but
+// of gRPC calls, whose status most often comes with the trailer.
 type observed struct{ *host }
+
+var _ middleware.TryDoner = observed{}
 
 // Try is middleware.TryHandler's.
 func (o observed) Try(a *middleware.Attempt) error {
@@ -37,25 +40,64 @@ func (o observed) Try(a *middleware.Attempt) error {
 		}
 	}
 	rules := h.rules.Load()
-	if rules.Off {
+	if rules.Off || err == nil && statusFollows(a) {
 		return err
 	}
-	if cause := h.outlier.record(rules, outcomeOf(a, err)); cause != causeNone {
+	h.record(rules, outcomeOf(a, err))
+	return err
+}
+
+// TryDone is middleware.TryDoner's: it is called for gRPC calls alone.
+func (o observed) TryDone(a *middleware.Attempt) {
+	h := o.host
+	rules := h.rules.Load()
+	if rules.Off || a.Status() == 0 || !statusFollows(a) {
+		return // Try has seen to it
+	}
+	err := a.Err()
+	if errors.Is(err, middleware.ErrDeadline) {
+		return // a stream that was still going well, perhaps
+	}
+	h.record(rules, outcomeOf(a, err))
+}
+
+// statusFollows reports whether the response is one to a gRPC call whose status
+// comes with the trailer.
+func statusFollows(a *middleware.Attempt) bool {
+	return a.Response.Status == http.StatusOK && a.Exchange().GRPC() && !a.Response.Header.Has(middleware.HeaderGRPCStatus)
+}
+
+func (h *host) record(rules *Outlier, o outcome) {
+	if cause := h.outlier.record(rules, o); cause != causeNone {
 		h.eject(h, cause)
 	}
-	return err
+}
+
+// ofGRPC sorts the status of a gRPC call.
+func ofGRPC(code middleware.GRPCCode) outcome {
+	if !code.Failed() {
+		return outcomeOK
+	}
+	return ofStatus(code.HTTP())
+}
+
+func ofStatus(status int) outcome {
+	switch {
+	case status < http.StatusInternalServerError:
+		return outcomeOK
+	case status == http.StatusBadGateway, status == http.StatusServiceUnavailable, status == http.StatusGatewayTimeout:
+		return outcomeGateway
+	}
+	return outcome5xx
 }
 
 // outcomeOf sorts an attempt when its head has come or it has failed.
 func outcomeOf(a *middleware.Attempt, err error) outcome {
 	if err == nil {
-		switch s := a.Response.Status; {
-		case s < http.StatusInternalServerError:
-			return outcomeOK
-		case s == http.StatusBadGateway, s == http.StatusServiceUnavailable, s == http.StatusGatewayTimeout:
-			return outcomeGateway
+		if code, ok := a.GRPCStatus(); ok {
+			return ofGRPC(code)
 		}
-		return outcome5xx
+		return ofStatus(a.Response.Status)
 	}
 	if cause := a.Err(); cause != nil {
 		err = cause

@@ -12,9 +12,12 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/outrigger-mesh/outrigger/registry"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/secure"
 )
 
 // endpointCheck is what a check has to know of an endpoint.
@@ -22,10 +25,11 @@ type endpointCheck struct {
 	address string // that is checked
 	host    string // to ask for; empty: what the check itself says
 	dialer  *dialer
+	tls     *secure.Client // nil: plain text
 }
 
 func newEndpointCheck(h *host, g *EndpointConfig) endpointCheck {
-	e := endpointCheck{address: h.address, host: g.HealthHost, dialer: &h.dialer}
+	e := endpointCheck{address: h.address, host: g.HealthHost, dialer: &h.dialer, tls: h.tls}
 	if g.HealthPort == 0 {
 		return e
 	}
@@ -47,9 +51,15 @@ func newEndpointCheck(h *host, g *EndpointConfig) endpointCheck {
 // is well.
 type prober func(context.Context, endpointCheck) error
 
-func newProber(cluster string, h *Health) prober {
+func newProber(cluster string, spoken registry.Protocol, h *Health) prober {
 	switch {
 	case h.HTTP != nil:
+		if h.HTTP.Protocol != registry.ProtocolUndeclared {
+			spoken = h.HTTP.Protocol
+		}
+		if spoken == registry.ProtocolHTTP2 || spoken == registry.ProtocolGRPC {
+			return h.HTTP.probeHTTP2
+		}
 		return h.HTTP.probe
 	case h.GRPC != nil:
 		authority := h.GRPC.Authority
@@ -62,7 +72,7 @@ func newProber(cluster string, h *Health) prober {
 }
 
 func probeTCP(ctx context.Context, e endpointCheck) error {
-	nc, err := e.dialer.dial(ctx)
+	nc, err := e.dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -85,25 +95,15 @@ func atOnce(h *Health, err error) bool {
 const maxCheckAnswer = 64 << 10
 
 func (c *HTTPCheck) probe(ctx context.Context, e endpointCheck) error {
-	nc, err := e.dialer.dial(ctx)
+	nc, err := e.dial(ctx, secure.ProtoHTTP1)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = nc.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })()
-	target, err := url.ParseRequestURI(c.Path)
+	req, err := c.request(e)
 	if err != nil {
-		return err // Validate has seen to it
-	}
-	host := e.host
-	for _, h := range []string{c.Host, e.address} {
-		if host == "" {
-			host = h
-		}
-	}
-	req := &http.Request{
-		Method: c.Method, URL: &url.URL{Scheme: "http", Host: e.address, Path: target.Path, RawPath: target.RawPath, RawQuery: target.RawQuery},
-		Host: host, Header: http.Header{"User-Agent": {"outrigger-health"}}, Close: true,
+		return err
 	}
 	if err := req.Write(nc); err != nil {
 		return err
@@ -125,6 +125,51 @@ func (c *HTTPCheck) probe(ctx context.Context, e endpointCheck) error {
 	return errors.New("too many interim responses")
 }
 
+// request is what is asked.
+func (c *HTTPCheck) request(e endpointCheck) (*http.Request, error) {
+	target, err := url.ParseRequestURI(c.Path)
+	if err != nil {
+		return nil, err // Validate has seen to it
+	}
+	host := e.host
+	for _, h := range []string{c.Host, e.address} {
+		if host == "" {
+			host = h
+		}
+	}
+	return &http.Request{
+		Method: c.Method, URL: &url.URL{Scheme: e.scheme(), Host: e.address, Path: target.Path, RawPath: target.RawPath, RawQuery: target.RawQuery},
+		Host: host, Header: http.Header{"User-Agent": {"outrigger-health"}}, Close: true,
+	}, nil
+}
+
+// probeHTTP2 is probe over HTTP/2.
+func (c *HTTPCheck) probeHTTP2(ctx context.Context, e endpointCheck) error {
+	nc, err := e.dial(ctx, secure.ProtoHTTP2)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = nc.Close() }()
+	req, err := c.request(e)
+	if err != nil {
+		return err
+	}
+	conn, err := (&http2.Transport{AllowHTTP: true, DisableCompression: true}).NewClientConn(nc)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	res, err := conn.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		return err
+	}
+	_ = res.Body.Close()
+	if !c.expects(res.StatusCode) {
+		return badStatus{res.StatusCode}
+	}
+	return nil
+}
+
 func (c *GRPCCheck) prober(authority string) prober {
 	return func(ctx context.Context, e endpointCheck) error {
 		name := authority
@@ -133,7 +178,7 @@ func (c *GRPCCheck) prober(authority string) prober {
 		}
 		conn, err := grpc.NewClient(
 			"passthrough:///"+e.address,
-			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithTransportCredentials(e.credentials()),
 			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return e.dialer.dial(ctx) }),
 			grpc.WithAuthority(name),
 			grpc.WithUserAgent("outrigger-health"),

@@ -84,16 +84,31 @@ type Pool struct {
 	// MaxAge is how old a connection is at its last request; each one's own is
 	// up to a tenth shorter, so that not all are made anew at once. 0: no limit.
 	MaxAge time.Duration
+	// HTTP2 is of the connections that several requests share.
+	HTTP2 PoolHTTP2 `yaml:"http2"`
+}
+
+// PoolHTTP2 bounds the HTTP/2 connections to one endpoint. Another one is opened
+// when all that are there are full.
+type PoolHTTP2 struct {
+	// Connections is how many there are at a time, within MaxConnections and
+	// MaxConnectionsPerEndpoint.
+	Connections int
+	// Streams is how many requests share one; the endpoint may allow fewer.
+	Streams int
 }
 
 // DefaultPool is generous, and bounded. The number of connections stays well
 // below the 28,232 ports that Linux has by default for connections to one
 // address; a queue is as long as Envoy's, and waits no longer than a person
-// would; unused connections go before most servers close them after 60 s.
+// would; unused connections go before most servers close them after 60 s. Over
+// HTTP/2 an endpoint may have about as many requests at a time as over HTTP/1.1,
+// on one connection as long as they find room there.
 func DefaultPool() Pool {
 	return Pool{
 		MaxConnections: 16_384, MaxPending: 1024, PendingTimeout: 5 * time.Second, MaxRequests: 32_768,
 		MaxIdlePerEndpoint: 1024, IdleTimeout: 55 * time.Second,
+		HTTP2: PoolHTTP2{Connections: 128, Streams: 100},
 	}
 }
 
@@ -104,6 +119,8 @@ func (p *Pool) SetDefaults() { *p = DefaultPool() }
 const (
 	MaxPoolLimit   = 1 << 20 // of connections and requests
 	MaxPoolPending = 1 << 16
+	MaxPoolHTTP2   = 1024      // HTTP/2 connections to an endpoint
+	MaxPoolStreams = 1_000_000 // of one of them
 	minIdle        = 10 * time.Millisecond
 	minAge         = time.Second
 	day            = 24 * time.Hour
@@ -121,5 +138,7 @@ func (p *Pool) Validate() error {
 		bounded("maxIdlePerEndpoint", p.MaxIdlePerEndpoint, 0, MaxPoolLimit),
 		within("idleTimeout", p.IdleTimeout, minIdle, day, true),
 		within("maxAge", p.MaxAge, minAge, 30*day, true),
+		bounded("http2.connections", p.HTTP2.Connections, 1, MaxPoolHTTP2),
+		bounded("http2.streams", p.HTTP2.Streams, 1, MaxPoolStreams),
 	)
 }

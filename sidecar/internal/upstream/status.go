@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/outrigger-mesh/outrigger/internal/balance"
@@ -38,8 +39,15 @@ type EndpointStatus struct {
 	Attempts uint64          `json:"attempts"`
 	Failures uint64          `json:"failures"`
 	Idle     int             `json:"idleConnections"`
+	HTTP2    *HTTP2Status    `json:"http2,omitempty"`   // nil: it has no HTTP/2 connection
 	Ejected  *EjectedStatus  `json:"ejected,omitempty"` // nil: it is not
 	Check    *CheckStatus    `json:"check,omitempty"`   // nil: it was not checked
+}
+
+// HTTP2Status is the HTTP/2 connections to an endpoint.
+type HTTP2Status struct {
+	Connections int `json:"connections"` // that take requests
+	Streams     int `json:"streams"`     // requests that share them
 }
 
 // EjectedStatus is why an endpoint gets no requests, and until when.
@@ -67,11 +75,14 @@ func (c *Cluster) Status() Status {
 	for _, g := range c.given {
 		e := EndpointStatus{
 			Address: g.Address, Region: g.Locality.Region, Zone: g.Locality.Zone,
-			Priority: g.Priority, Weight: max(g.Weight, 1), Status: registry.MostRestrictive(g.Status, registry.StatusUp),
+			Priority: g.Priority, Weight: max(g.Weight, 1), Status: cmp.Or(g.Status, registry.StatusUp), // static endpoints have none
 		}
 		if h := c.hosts[g.Address]; h != nil {
 			e.Active, e.Attempts, e.Failures = h.stats.Active.Load(), h.stats.Attempts.Load(), h.stats.Failures.Load()
 			e.Idle = h.idleCount()
+			if n, streams := h.muxes.counts(); n > 0 {
+				e.HTTP2 = &HTTP2Status{Connections: n, Streams: streams}
+			}
 			c.healthStatus(h, &e)
 		}
 		s.Endpoints = append(s.Endpoints, e)

@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
+
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/netio"
 )
 
 // tracked is what a connection is to its cluster's limits: it counts from when
@@ -19,16 +21,20 @@ type tracked struct {
 	closed  atomic.Bool
 }
 
-// track has a new connection counted until it is closed. It was admitted.
-func (l *limits) track(c *clientConn) {
+// track has a new connection to h counted until it is closed. It was admitted.
+func (l *limits) track(h *host, nc *netio.Conn) *tracked {
 	l.opened.Add(1)
 	p := l.pool.Load()
-	t := &tracked{host: c.host, inUse: true}
+	t := &tracked{host: h}
 	if p.MaxAge > 0 {
 		t.expires = time.Now().Add(p.MaxAge - spread(p.MaxAge/10))
 	}
-	t.Conn, c.nc.Conn = c.nc.Conn, t
+	t.Conn, nc.Conn = nc.Conn, t
+	return t
 }
+
+// expired reports that no further request is to begin on the connection.
+func (t *tracked) expired(now time.Time) bool { return !t.expires.IsZero() && !now.Before(t.expires) }
 
 // spread is a random duration below d, so that what began together does not
 // stay together.
@@ -64,7 +70,7 @@ func (l *limits) keep(c *clientConn, now time.Time) bool {
 	}
 	t.served++
 	most := l.pool.Load().MaxRequestsPerConnection
-	return (most == 0 || t.served < most) && (t.expires.IsZero() || now.Before(t.expires))
+	return (most == 0 || t.served < most) && !t.expired(now)
 }
 
 // Close is net.Conn's. The place of the connection is free afterwards.

@@ -10,6 +10,7 @@ import (
 	"github.com/outrigger-mesh/outrigger/middleware"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/http1"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/netio"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/secure"
 )
 
 // HeaderUnsent is the response field by which an inbound sidecar tells the
@@ -20,6 +21,18 @@ const HeaderUnsent = "x-outrigger-unsent"
 // Try sends the request to the host and reads the head of its response
 // (middleware.TryHandler).
 func (h *host) Try(a *middleware.Attempt) error {
+	over2, err := h.spoken.overHTTP2(a, h.cluster)
+	if err != nil {
+		return err
+	}
+	if over2 {
+		return h.tryHTTP2(a)
+	}
+	return h.tryHTTP1(a)
+}
+
+// tryHTTP1 is Try over HTTP/1.1.
+func (h *host) tryHTTP1(a *middleware.Attempt) error {
 	for fresh := string(a.Exchange().Request.Method) == http.MethodConnect; ; {
 		c, err := h.get(a, fresh)
 		if err != nil {
@@ -56,10 +69,16 @@ func (h *host) connectFailed(err error) error {
 		r.Message = h.address + " is this sidecar's own address: send the service's name as Host"
 		return r
 	}
-	if h.app {
+	var tls *secure.HandshakeError
+	switch {
+	case errors.As(err, &tls) && h.app:
+		r.Reason, r.Message = middleware.ReasonAppUnavailable, "no TLS connection to the app: "+tls.Error()
+	case errors.As(err, &tls):
+		r.Message = fmt.Sprintf("no TLS connection to an instance of %s: %s", h.cluster, tls)
+	case h.app:
 		r.Reason = middleware.ReasonAppUnavailable
 		r.Message = fmt.Sprintf("the app at %s does not accept connections: is it running?", h.address)
-	} else {
+	default:
 		r.Message = fmt.Sprintf("no connection to an instance of %s", h.cluster)
 	}
 	return r
@@ -220,20 +239,32 @@ func (c *clientConn) broken(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = errors.New("connection closed before the response")
 	}
-	return &middleware.Reject{
-		Status:  http.StatusBadGateway,
-		Reason:  middleware.ReasonUpstreamReset,
-		Message: "the service broke the connection off",
-		Err:     fmt.Errorf("%s at %s: %w", c.host.cluster, c.host.address, err),
-	}
+	return c.host.reset(err)
 }
 
 func (c *clientConn) invalid(err error) error {
 	c.closing = true
+	return c.host.invalid(notHTTP, err)
+}
+
+// reset is the answer where an endpoint has not answered.
+func (h *host) reset(err error) error {
+	return &middleware.Reject{
+		Status:  http.StatusBadGateway,
+		Reason:  middleware.ReasonUpstreamReset,
+		Message: "the service broke the connection off",
+		Err:     fmt.Errorf("%s at %s: %w", h.cluster, h.address, err),
+	}
+}
+
+const notHTTP = "the service's answer is not valid HTTP"
+
+// invalid is the answer where an endpoint's is none.
+func (h *host) invalid(message string, err error) error {
 	return &middleware.Reject{
 		Status:  http.StatusBadGateway,
 		Reason:  middleware.ReasonUpstreamInvalid,
-		Message: "the service's answer is not valid HTTP",
-		Err:     fmt.Errorf("%s at %s: %w", c.host.cluster, c.host.address, err),
+		Message: message,
+		Err:     fmt.Errorf("%s at %s: %w", h.cluster, h.address, err),
 	}
 }

@@ -5,7 +5,6 @@ import (
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/outrigger-mesh/outrigger/registry"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
 )
 
@@ -21,9 +20,9 @@ var (
 		upstream_connection_options ignore_health_on_host_removal lrs_server lrs_report_endpoint_metrics
 		track_timeout_budgets track_cluster_stats preconnect_policy`)
 	edsFields         = allow("eds_config service_name", "")
-	httpOptionsFields = allow("explicit_http_config common_http_protocol_options outlier_detection hash_policy",
+	httpOptionsFields = allow(`explicit_http_config use_downstream_protocol_config auto_config
+		common_http_protocol_options outlier_detection hash_policy`,
 		"upstream_http_protocol_options retry_policy")
-	explicitHTTPFields = allow("http_protocol_options http2_protocol_options", "")
 )
 
 // clusterResource is a Cluster whose endpoints come over EDS.
@@ -50,25 +49,18 @@ func decodeCluster(name string, body *anypb.Any) (clusterResource, error) {
 		}
 	}
 	o := decodeHTTPOptions(&p, &c)
+	protocol, http2 := decodeProtocol(&p, &c, o)
 	r := clusterResource{
 		cfg: upstream.Config{
 			Name:           name,
 			ConnectTimeout: decodeDuration(&p, "connect_timeout", c.GetConnectTimeout()),
-			Protocol:       registry.ProtocolHTTP,
-			Settings:       decodeSettings(&p, &c, o),
+			Protocol:       protocol,
+			Settings:       decodeSettings(&p, &c, o, http2),
 		},
 		eds: c.GetEdsClusterConfig().GetServiceName(),
 	}
 	if r.eds == "" {
 		r.eds = name
-	}
-	if speaksHTTP2(&c, o) {
-		r.cfg.Protocol = registry.ProtocolHTTP2
-		// Only our control plane tells the two apart.
-		meta := c.GetMetadata().GetFilterMetadata()["outrigger"].GetFields()
-		if meta["protocol"].GetStringValue() == string(registry.ProtocolGRPC) {
-			r.cfg.Protocol = registry.ProtocolGRPC
-		}
 	}
 	return r, p.err()
 }
@@ -88,16 +80,7 @@ func decodeHTTPOptions(p *problems, c *clusterv3.Cluster) *httpv3.HttpProtocolOp
 			continue
 		}
 		p.check(at, &o, httpOptionsFields)
-		if e := o.GetExplicitHttpConfig(); e != nil {
-			p.check(at+".explicit_http_config", e, explicitHTTPFields)
-		}
 		out = &o
 	}
 	return out
-}
-
-// speaksHTTP2 reads both forms in which a cluster says so.
-func speaksHTTP2(c *clusterv3.Cluster, o *httpv3.HttpProtocolOptions) bool {
-	return c.GetHttp2ProtocolOptions() != nil || //nolint:staticcheck // the form of older servers
-		o.GetExplicitHttpConfig().GetHttp2ProtocolOptions() != nil
 }

@@ -9,6 +9,7 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/outrigger-mesh/outrigger/registry"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
 )
 
@@ -73,12 +74,17 @@ func decodeHealth(p *problems, c *clusterv3.Cluster) *upstream.Health {
 
 func decodeHTTPCheck(p *problems, at string, h *corev3.HealthCheck_HttpHealthCheck, cluster string) *upstream.HTTPCheck {
 	p.check(at, h, httpCheckFields)
-	if h.GetCodecClientType() != typev3.CodecClientType_HTTP1 {
-		p.addf(at, "codec_client_type %s is not supported: checks are made over HTTP/1.1", h.GetCodecClientType())
-	}
 	out := &upstream.HTTPCheck{
-		Path: h.GetPath(), Host: h.GetHost(), Method: "GET", StrictStatus: true,
+		Protocol: registry.ProtocolHTTP,
+		Path:     h.GetPath(), Host: h.GetHost(), Method: "GET", StrictStatus: true,
 		Statuses: []upstream.StatusRange{{From: 200, To: 200}},
+	}
+	switch h.GetCodecClientType() {
+	case typev3.CodecClientType_HTTP1:
+	case typev3.CodecClientType_HTTP2:
+		out.Protocol = registry.ProtocolHTTP2
+	default:
+		p.addf(at, "codec_client_type %s is not supported: checks are made over HTTP/1.1 and HTTP/2", h.GetCodecClientType())
 	}
 	if out.Host == "" {
 		out.Host = cluster

@@ -23,11 +23,14 @@ var (
 
 // decodeSettings reads how a cluster is used. What the resource does not
 // mention is as with a static upstream; nil is that all over. o is the
-// cluster's HTTP options, nil where it has none.
-func decodeSettings(p *problems, c *clusterv3.Cluster, o *httpv3.HttpProtocolOptions) *upstream.Settings {
+// cluster's HTTP options and http2 those of HTTP/2, nil where it has none.
+func decodeSettings(
+	p *problems, c *clusterv3.Cluster, o *httpv3.HttpProtocolOptions, http2 *corev3.Http2ProtocolOptions,
+) *upstream.Settings {
 	s := upstream.DefaultSettings()
 	decodeBalancer(p, c, o, &s.Balancer)
 	decodePool(p, c, o, &s.Pool)
+	decodeStreams(http2, &s.Pool)
 	if c.GetOutlierDetection() != nil {
 		s.Outlier = decodeOutlier(p, c.GetOutlierDetection())
 	}

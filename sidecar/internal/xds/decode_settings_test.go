@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/outrigger-mesh/outrigger/internal/balance"
+	"github.com/outrigger-mesh/outrigger/registry"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
 )
 
@@ -173,7 +174,7 @@ func TestClusterSettingsAreCarried(t *testing.T) {
 			c.HealthChecks = httpCheck(func(*corev3.HealthCheck, *corev3.HealthCheck_HttpHealthCheck) {})
 		}, func(s *upstream.Settings) {
 			s.Health = &upstream.Health{
-				HTTP:     &upstream.HTTPCheck{Path: "/healthz", Host: "c", Method: "GET", StrictStatus: true, Statuses: []upstream.StatusRange{{From: 200, To: 200}}},
+				HTTP:     &upstream.HTTPCheck{Protocol: registry.ProtocolHTTP, Path: "/healthz", Host: "c", Method: "GET", StrictStatus: true, Statuses: []upstream.StatusRange{{From: 200, To: 200}}},
 				Interval: 5 * time.Second, NoTrafficInterval: time.Minute, Timeout: time.Second, HealthyAfter: 2, UnhealthyAfter: 3,
 			}
 		}},
@@ -187,7 +188,8 @@ func TestClusterSettingsAreCarried(t *testing.T) {
 		}, func(s *upstream.Settings) {
 			s.Health = &upstream.Health{
 				HTTP: &upstream.HTTPCheck{
-					Path: "/healthz", Host: "health.test", Method: "HEAD", StrictStatus: true,
+					Protocol: registry.ProtocolHTTP,
+					Path:     "/healthz", Host: "health.test", Method: "HEAD", StrictStatus: true,
 					Statuses: []upstream.StatusRange{{From: 200, To: 299}, {From: 401, To: 401}},
 				},
 				Interval: 5 * time.Second, NoTrafficInterval: 30 * time.Second, Timeout: time.Second,
@@ -308,9 +310,9 @@ func TestClusterSettingsThatCannotBeDoneAreRefused(t *testing.T) {
 			c.HealthChecks = append(httpCheck(func(*corev3.HealthCheck, *corev3.HealthCheck_HttpHealthCheck) {}), c.HealthChecks...)
 			c.HealthChecks = append(c.HealthChecks, c.HealthChecks[0])
 		}, "health_checks: 2 are not supported"},
-		"over HTTP/2": {check(func(_ *corev3.HealthCheck, k *corev3.HealthCheck_HttpHealthCheck) {
-			k.CodecClientType = typev3.CodecClientType_HTTP2
-		}), "codec_client_type HTTP2 is not supported"},
+		"over HTTP/3": {check(func(_ *corev3.HealthCheck, k *corev3.HealthCheck_HttpHealthCheck) {
+			k.CodecClientType = typev3.CodecClientType_HTTP3
+		}), "codec_client_type HTTP3 is not supported"},
 		"an interim status": {check(func(_ *corev3.HealthCheck, k *corev3.HealthCheck_HttpHealthCheck) {
 			k.ExpectedStatuses = []*typev3.Int64Range{{Start: 100, End: 300}}
 		}), "expected_statuses[0]: [100, 300) is not within"},

@@ -44,6 +44,8 @@ func TestTablesNameFieldsThatThereAre(t *testing.T) {
 	checkFieldNames(t, &clusterv3.Cluster_EdsClusterConfig{}, edsFields)
 	checkFieldNames(t, &httpv3.HttpProtocolOptions{}, httpOptionsFields)
 	checkFieldNames(t, &httpv3.HttpProtocolOptions_ExplicitHttpConfig{}, explicitHTTPFields)
+	checkFieldNames(t, &httpv3.HttpProtocolOptions_UseDownstreamHttpConfig{}, downstreamHTTPFields)
+	checkFieldNames(t, &corev3.Http2ProtocolOptions{}, http2Fields)
 	checkFieldNames(t, &endpointv3.ClusterLoadAssignment{}, assignmentFields)
 	checkFieldNames(t, &endpointv3.ClusterLoadAssignment_Policy{}, policyFields)
 	checkFieldNames(t, &endpointv3.LocalityLbEndpoints{}, localityFields)
@@ -224,25 +226,15 @@ func TestListenerIgnoresWhatConcernsOthers(t *testing.T) {
 }
 
 func TestClustersAreCarried(t *testing.T) {
-	http2 := map[string]*anypb.Any{httpOptions: pack(&httpv3.HttpProtocolOptions{
-		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
-			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
-				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
-					Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
-				},
-			},
-		},
-	})}
 	c := edsCluster("c")
 	c.ConnectTimeout = durationpb.New(2 * time.Second)
 	c.EdsClusterConfig.ServiceName = "eds"
-	c.TypedExtensionProtocolOptions = http2
 	got, err := decodeCluster("c", pack(c))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := clusterResource{eds: "eds", cfg: upstream.Config{
-		Name: "c", ConnectTimeout: 2 * time.Second, Protocol: registry.ProtocolHTTP2,
+		Name: "c", ConnectTimeout: 2 * time.Second, Protocol: registry.ProtocolHTTP,
 	}}
 	if got != want {
 		t.Errorf("cluster %+v, want %+v", got, want)

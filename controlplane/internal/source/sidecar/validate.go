@@ -115,9 +115,6 @@ func (l Limits) instance(key store.NodeKey, in *pb.Instance, loopbackPeer bool) 
 	if inst.Service.Namespace == "" {
 		inst.Service.Namespace = registry.DefaultNamespace
 	}
-	if inst.Protocol == "" {
-		inst.Protocol = registry.ProtocolHTTP
-	}
 	if inst.Status == "" {
 		inst.Status = registry.StatusUp
 	}

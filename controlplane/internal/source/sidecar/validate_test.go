@@ -25,7 +25,7 @@ func TestConvertFillsInWhatIsLeftOut(t *testing.T) {
 			Network: "default", Node: "vm-17", PortName: "http",
 			Service: registry.ServiceName{Namespace: "default", Name: "orders"},
 		},
-		Address: "10.0.3.7:15006", Protocol: registry.ProtocolHTTP, Weight: 1, Status: registry.StatusUp,
+		Address: "10.0.3.7:15006", Weight: 1, Status: registry.StatusUp,
 	}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("instances (-want +got):\n%s", diff)

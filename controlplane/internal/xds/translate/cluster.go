@@ -10,7 +10,6 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -51,23 +50,18 @@ func cluster(name string, info *clusterInfo) *clusterv3.Cluster {
 	if info == nil {
 		return c
 	}
-	c.Metadata = metadata(map[string]*structpb.Value{
+	about := map[string]*structpb.Value{
 		"namespace": structpb.NewStringValue(info.service.Namespace),
 		"service":   structpb.NewStringValue(info.service.Name),
 		"port":      structpb.NewNumberValue(float64(info.port.Number)),
 		"portName":  structpb.NewStringValue(info.port.Name),
-		"protocol":  structpb.NewStringValue(string(info.port.Protocol)),
-	})
-	if info.port.Protocol == registry.ProtocolHTTP2 || info.port.Protocol == registry.ProtocolGRPC {
-		c.TypedExtensionProtocolOptions = map[string]*anypb.Any{httpOptionsKey: pack(&httpv3.HttpProtocolOptions{
-			UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
-				ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
-					ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
-						Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
-					},
-				},
-			},
-		})}
+	}
+	if info.port.Protocol != registry.ProtocolUndeclared {
+		about["protocol"] = structpb.NewStringValue(string(info.port.Protocol))
+	}
+	c.Metadata = metadata(about)
+	if o := httpOptions(info.port.Protocol); o != nil {
+		c.TypedExtensionProtocolOptions = map[string]*anypb.Any{httpOptionsKey: pack(o)}
 	}
 	return c
 }

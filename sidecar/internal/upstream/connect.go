@@ -1,0 +1,113 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/outrigger-mesh/outrigger/registry"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/http2"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/netio"
+	"github.com/outrigger-mesh/outrigger/sidecar/internal/secure"
+)
+
+// connectMux opens an HTTP/2 connection, for which there is room. errOnlyHTTP1
+// says that the endpoint of an undeclared cluster speaks HTTP/1.1. With any
+// error the room is free again.
+func (h *host) connectMux() (*mux, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(h.connectTimeout.Load()))
+	defer cancel()
+	nc, err := h.dialer.dial(ctx)
+	alpn := ""
+	if err == nil {
+		nc, alpn, err = h.secure(ctx, nc, overHTTP2Protocols(h.spoken.declared())...)
+	}
+	if err != nil {
+		h.limits.failed.Add(1)
+		h.limits.notOpened(h)
+		return nil, err
+	}
+	if h.tls != nil && alpn != secure.ProtoHTTP2 { // the endpoint has said so itself: that is a good connection
+		h.spoken.seenHTTP1(time.Now())
+		c := newClientConn(h, nc)
+		h.limits.track(h, c.nc)
+		h.put(c)
+		return nil, errOnlyHTTP1
+	}
+	m := newMux(h, netio.New(nc), h.tls != nil)
+	go m.run()
+	if err := h.awaitSettings(ctx, m, alpn == ""); err != nil {
+		m.retire()
+		m.conn.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// errNotHTTP2 says that an endpoint does not speak what it should.
+var errNotHTTP2 = errors.New("it does not speak HTTP/2")
+
+// awaitSettings waits for what a server of HTTP/2 says first (RFC 9113, section
+// 3.4): with it comes how many streams it takes, and one that says something
+// else speaks something else. Nothing of any request has been sent to it. An
+// endpoint of which nothing is known is asked that way what it speaks.
+func (h *host) awaitSettings(ctx context.Context, m *mux, asked bool) error {
+	asked = asked && h.spoken.declared() == registry.ProtocolUndeclared
+	if asked {
+		limit, cancel := context.WithTimeout(ctx, settingsWait)
+		defer cancel()
+		ctx = limit
+	}
+	silent := false
+	select {
+	case <-m.conn.Ready():
+	case <-ctx.Done():
+		silent = true
+	}
+	now, err := time.Now(), m.conn.Err()
+	if !silent && !m.conn.NotHTTP2() {
+		m.settled.Store(true)
+		h.spoken.seenHTTP2(now)
+		return err
+	}
+	what := "it says something else"
+	switch {
+	case silent:
+		what = "it says nothing"
+	case hungUp(err):
+		what = "it closes the connection"
+	default:
+		h.spoken.http2.Store(0) // whatever it was before
+	}
+	if !asked || h.spoken.spokeHTTP2(now) {
+		return fmt.Errorf("%s was asked for HTTP/2, and %s: %w", h.address, what, errNotHTTP2)
+	}
+	h.spoken.seenHTTP1(now)
+	h.logger().Debug("endpoint taken for a server of HTTP/1.1: it was asked for HTTP/2, and "+what,
+		"cluster", h.cluster, "endpoint", h.address, "for", onlyHTTP1For)
+	return errOnlyHTTP1
+}
+
+// hungUp reports that a connection has ended without a word.
+func hungUp(err error) bool {
+	for _, e := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// troubled is told of what an endpoint does wrong as a server of HTTP/2.
+func (h *host) troubled(t http2.Trouble) { h.troubles.add(t) }
+
+func (c *Cluster) logger() *slog.Logger {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.env.logger()
+}
