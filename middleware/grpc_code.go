@@ -88,7 +88,8 @@ func (c GRPCCode) Failed() bool {
 
 // UnmarshalText reads a name, in upper or lower case, or a number from 0 to 16.
 func (c *GRPCCode) UnmarshalText(text []byte) error {
-	for i, known := range grpcCodes {
+	for i := range grpcCodes {
+		known := &grpcCodes[i]
 		if strings.EqualFold(known.name, string(text)) || known.digits == string(text) {
 			*c = GRPCCode(i)
 			return nil

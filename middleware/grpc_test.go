@@ -116,7 +116,7 @@ func TestCodesHaveTheirNames(t *testing.T) {
 		if h := c.HTTP(); h < 200 || h > 599 {
 			t.Errorf("%v is HTTP %d", c, h)
 		}
-		if string(c.digits()) != strconv.Itoa(int(c)) || parseGRPCCode([]byte(c.digits())) != c {
+		if c.digits() != strconv.Itoa(int(c)) || parseGRPCCode([]byte(c.digits())) != c {
 			t.Errorf("%v is written as %q", c, c.digits())
 		}
 	}

@@ -45,21 +45,21 @@ func ParseGRPCTimeout(v []byte) (d time.Duration, ok bool) {
 	if len(v) < 2 || len(v) > 9 {
 		return 0, false
 	}
-	var n time.Duration
+	var n int64
 	for _, c := range v[:len(v)-1] {
 		if c < '0' || c > '9' {
 			return 0, false
 		}
-		n = n*10 + time.Duration(c-'0')
+		n = n*10 + int64(c-'0')
 	}
 	for _, u := range grpcUnits {
 		if u.name != v[len(v)-1] {
 			continue
 		}
-		if n > math.MaxInt64/u.unit {
+		if n > math.MaxInt64/int64(u.unit) {
 			return math.MaxInt64, true
 		}
-		return n * u.unit, true
+		return time.Duration(n * int64(u.unit)), true
 	}
 	return 0, false
 }

@@ -118,12 +118,20 @@ func (h *handler) outcome(a *middleware.Attempt, err error, took time.Duration) 
 	switch {
 	case err != nil:
 		return ofError(a, err)
-	case h.settings.failure(a.Response.Status):
+	case h.settings.failure(a.Response.Status), h.failedCall(a):
 		return failed
 	case h.settings.config.SlowAfter > 0 && took > h.settings.config.SlowAfter:
 		return slow
 	}
 	return success
+}
+
+// failedCall reports that a gRPC call was answered, without a body, with a status
+// that stands for one of those that count. One that fails later, in its trailer,
+// is known too late to speak for the time that its head took.
+func (h *handler) failedCall(a *middleware.Attempt) bool {
+	code, ok := a.GRPCStatus()
+	return ok && code.Failed() && h.settings.failure(code.HTTP())
 }
 
 func ofError(a *middleware.Attempt, err error) outcome {

@@ -91,6 +91,20 @@ func status(code int) func(*middleware.Attempt) error {
 	}
 }
 
+// grpc is the answer to a gRPC call: a status, and no body.
+func grpc(code string) func(*middleware.Attempt) error {
+	return func(a *middleware.Attempt) error {
+		r := &a.Exchange().Request
+		r.Method = []byte(http.MethodPost)
+		r.Header.Set("content-type", "application/grpc")
+		a.Exchange().BecomeGRPC()
+		a.Response.Status = http.StatusOK
+		a.Response.Header.Add("content-type", "application/grpc")
+		a.Response.Header.Add(middleware.HeaderGRPCStatus, code)
+		return nil
+	}
+}
+
 func fails(err error) func(*middleware.Attempt) error {
 	return func(*middleware.Attempt) error { return err }
 }

@@ -2,6 +2,7 @@ package grpcweb
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"testing"
@@ -33,8 +34,10 @@ func running(contentType string, sent []byte) (run func(), answer *[]byte) {
 	buf := make([]byte, 4096)
 	only := &picker{&middleware.Endpoint{Stats: new(middleware.Stats), Transport: middleware.TryHandlerFunc(func(a *middleware.Attempt) error {
 		for {
-			if _, err := a.Body().Read(buf); err != nil {
+			if _, err := a.Body().Read(buf); errors.Is(err, io.EOF) {
 				break
+			} else if err != nil {
+				return err
 			}
 		}
 		back.Reset(message)
@@ -62,7 +65,7 @@ func running(contentType string, sent []byte) (run func(), answer *[]byte) {
 		got = got[:0]
 		for {
 			n, err := x.Response.Body.Read(got[len(got):cap(got)])
-			if got = got[:len(got)+n]; err == io.EOF {
+			if got = got[:len(got)+n]; errors.Is(err, io.EOF) {
 				break
 			}
 		}

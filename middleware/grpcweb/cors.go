@@ -44,13 +44,8 @@ func (o *origins) allowed(h *middleware.Header) []byte {
 		return nil
 	}
 	origin := h.Get(fieldOrigin)
-	if o.any && origin != nil {
+	if o.any || slices.Contains(o.known, string(origin)) {
 		return origin
-	}
-	for _, k := range o.known {
-		if string(origin) == k {
-			return origin
-		}
 	}
 	return nil
 }

@@ -129,7 +129,13 @@ func check(t *testing.T, service string) []byte {
 	return frame{0, string(m)}.bytes()
 }
 
-func send(t *testing.T, rt http.RoundTripper, path, contentType string, body []byte, fields ...string) (*http.Response, []byte, error) {
+// head is what a client gets beside the body.
+type head struct {
+	StatusCode      int
+	Header, Trailer http.Header
+}
+
+func send(t *testing.T, rt http.RoundTripper, path, contentType string, body []byte, fields ...string) (head, []byte, error) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://app.test"+path, bytes.NewReader(body))
 	if err != nil {
@@ -145,7 +151,7 @@ func send(t *testing.T, rt http.RoundTripper, path, contentType string, body []b
 	}
 	defer func() { _ = resp.Body.Close() }()
 	answer, err := io.ReadAll(resp.Body)
-	return resp, answer, err
+	return head{resp.StatusCode, resp.Header, resp.Trailer}, answer, err
 }
 
 const checkPath = "/grpc.health.v1.Health/Check"

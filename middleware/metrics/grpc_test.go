@@ -78,11 +78,18 @@ func TestGRPCCallsAreCountedByMethodAndStatus(t *testing.T) {
 	const get = "/users.v1.Users/Get"
 	for _, c := range []grpcCall{
 		{path: "/users.v1.Users/Get", status: "0", local: "no_endpoint"}, // nobody knows it yet
-		{path: get, status: "0"}, {path: get, status: "0"}, {path: get, status: "5"}, {path: get, status: "77"}, {path: get},
+		{path: get, status: "0"},
+		{path: get, status: "0"},
+		{path: get, status: "5"},
+		{path: get, status: "77"},
+		{path: get},
 		{path: get, local: "no_endpoint"},
 		{path: get, http: 404}, // known by now
-		{path: "/users.v1.Users/Made", status: "12"}, {path: "/users.v1.Users/Up", http: 404}, {path: "/users.v1.Users/Never"},
-		{path: "/users.v1.Users/" + strings.Repeat("x", maxGRPCName), status: "0"}, {path: "/x", status: "0"},
+		{path: "/users.v1.Users/Made", status: "12"},
+		{path: "/users.v1.Users/Up", http: 404},
+		{path: "/users.v1.Users/Never"},
+		{path: "/users.v1.Users/" + strings.Repeat("x", maxGRPCName), status: "0"},
+		{path: "/x", status: "0"},
 		{path: "/caf\xe9.Users/Get", status: "0"},
 	} {
 		call(c)

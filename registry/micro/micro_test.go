@@ -29,7 +29,7 @@ func TestInstanceSurvivesTheRoundTrip(t *testing.T) {
 			Network: "default", Node: "n", PortName: "http",
 			Service: registry.ServiceName{Namespace: "default", Name: "users"},
 		},
-		Address: "127.0.0.1:1", Protocol: registry.ProtocolHTTP,
+		Address: "127.0.0.1:1", // and its protocol is undeclared
 	}
 	for name, want := range map[string]registry.Instance{"with every field": full(), "with those needed": plain} {
 		t.Run(name, func(t *testing.T) {

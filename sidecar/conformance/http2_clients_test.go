@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -62,20 +63,49 @@ var sized = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 })
 
 // TestCurlOverHTTP2: GET, HEAD, uploads of known and unknown length, Expect,
-// large downloads, many at once, by curl in either version of HTTP, to apps that
-// speak one or the other, through two sidecars.
+// large downloads, many at once, by curl in either version of HTTP, through two
+// sidecars to apps that speak one, the other or both, which is declared or not.
 func TestCurlOverHTTP2(t *testing.T) {
 	t.Parallel()
 	old := httptest.NewServer(sized)
 	t.Cleanup(old.Close)
-	apps := map[string]string{"HTTP/1.1": old.Listener.Addr().String(), "HTTP/2": startAppH2(t, sized)}
+	apps := map[string]struct{ address, declared string }{
+		"HTTP/1.1":           {old.Listener.Addr().String(), ""},
+		"HTTP/1.1, declared": {old.Listener.Addr().String(), "http"},
+		"both":               {startAppH2(t, sized), ""},
+		"HTTP/2, declared":   {startAppOf(t, sized, false), "http2"},
+	}
 	for client, version := range map[string]struct{ flag, is string }{
 		"HTTP/2": {"--http2-prior-knowledge", "2"}, "HTTP/1.1": {"--http1.1", "1.1"},
 	} {
-		for app, address := range apps {
-			t.Run(client+" to an app of "+app, func(t *testing.T) {
+		for name, app := range apps {
+			t.Run(client+" to an app of "+name, func(t *testing.T) {
 				t.Parallel()
-				curl(t, "http://"+startMesh(t, address), version.flag, version.is)
+				curl(t, "http://"+startMeshOf(t, app.address, app.declared), version.flag, version.is)
+			})
+		}
+	}
+}
+
+// TestGRPCByCurl: a unary call by a client of HTTP/1.1 to a gRPC app, whose
+// status comes in the trailers of a body in chunks.
+func TestGRPCByCurl(t *testing.T) {
+	t.Parallel()
+	address := startMeshOf(t, startPeer(t, peer(t, "interopserver")), "grpc")
+	for version, flag := range map[string]string{"HTTP/1.1": "--http1.1", "HTTP/2": "--http2-prior-knowledge"} {
+		for method, want := range map[string]string{"EmptyCall": "0", "UnimplementedCall": "12"} {
+			t.Run(version+" "+method, func(t *testing.T) {
+				empty := filepath.Join(t.TempDir(), "empty")
+				if err := os.WriteFile(empty, make([]byte, 5), 0o600); err != nil { // a message of no bytes
+					t.Fatal(err)
+				}
+				out, err := runPeer(t, time.Minute, "curl", "-sS", flag, "-D", "-", "-o", "/dev/null",
+					"-H", "Host: "+service, "-H", "Content-Type: application/grpc", "-H", "TE: trailers",
+					"--data-binary", "@"+empty, "http://"+address+"/grpc.testing.TestService/"+method)
+				lines := strings.Split(strings.ToLower(strings.ReplaceAll(out, "\r", "")), "\n")
+				if err != nil || !strings.Contains(lines[0], " 200") || !slices.Contains(lines, "content-type: application/grpc") || !slices.Contains(lines, "grpc-status: "+want) {
+					t.Errorf("%v, curl got:\n%s\nwant grpc-status: %s", err, out, want)
+				}
 			})
 		}
 	}

@@ -36,6 +36,9 @@ type deed struct {
 	want []string
 	// times is how often the app may see the request; 0: once.
 	times int64
+	// ends says that the sidecar ends the connection for it: a request that has
+	// just been sent on it may break too.
+	ends bool
 }
 
 // hostileConn is a connection of hostileH2.
@@ -161,7 +164,7 @@ listen: {inbound: "127.0.0.1:0", outbound: "off", admin: "off"}
 limits: {headTimeout: 1s, bodyIdleTimeout: 1s}
 discovery: {registry: {}}
 drain: {delay: 1ms, timeout: 2s}
-middleware: {inbound: []}
+middleware: {inbound: [{timeout: {idle: 1s}}]}
 `
 	wholeX = "200 /x on connection"
 )
@@ -300,7 +303,7 @@ func TestHostileHTTP2Apps(t *testing.T) {
 			c.amid(id)
 			c.head(id, true, "a", "b\r\n\r\nHTTP/1.1 200 OK\r\n")
 		}},
-		{name: "hints without end", want: gone, do: func(c *hostileConn, id uint32) {
+		{name: "hints without end", ends: true, want: gone, do: func(c *hostileConn, id uint32) {
 			c.repeat(many, func(int) { c.head(id, false, ":status", "103") })
 		}},
 
@@ -311,15 +314,15 @@ func TestHostileHTTP2Apps(t *testing.T) {
 			_ = c.Conn.Close()
 		}},
 		{name: "no SETTINGS", silent: true, do: decent, want: gone, times: 2},
-		{name: "a push", want: gone, do: func(c *hostileConn, id uint32) {
+		{name: "a push", ends: true, want: gone, do: func(c *hostileConn, id uint32) {
 			_ = c.WritePushPromise(http2.PushPromiseParam{StreamID: id, PromiseID: 2, BlockFragment: c.fields(":method", "GET"), EndHeaders: true})
 		}},
-		{name: "a stream of its own", want: gone, do: func(c *hostileConn, _ uint32) { c.head(2, true, ":status", "200") }},
-		{name: "an answer to nothing", want: gone, do: func(c *hostileConn, id uint32) { c.head(id+2, true, ":status", "200") }},
-		{name: "a block that is none", want: gone, do: func(c *hostileConn, id uint32) {
+		{name: "a stream of its own", ends: true, want: gone, do: func(c *hostileConn, _ uint32) { c.head(2, true, ":status", "200") }},
+		{name: "an answer to nothing", ends: true, want: gone, do: func(c *hostileConn, id uint32) { c.head(id+2, true, ":status", "200") }},
+		{name: "a block that is none", ends: true, want: gone, do: func(c *hostileConn, id uint32) {
 			_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f}, EndStream: true, EndHeaders: true})
 		}},
-		{name: "CONTINUATION without end", want: gone, do: func(c *hostileConn, id uint32) {
+		{name: "CONTINUATION without end", ends: true, want: gone, do: func(c *hostileConn, id uint32) {
 			_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.fields(":status", "200"), EndStream: true})
 			c.repeat(many, func(int) { _ = c.WriteContinuation(id, false, nil) })
 		}},
@@ -341,23 +344,23 @@ func TestHostileHTTP2Apps(t *testing.T) {
 			block = append(block, slices.Repeat([]byte{0xbe}, 12_000)...)
 			_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndStream: true, EndHeaders: true})
 		}},
-		{name: "a flood of SETTINGS", want: gone, do: func(c *hostileConn, _ uint32) { c.repeat(many, func(int) { _ = c.WriteSettings() }) }},
-		{name: "a flood of PING", want: gone, do: func(c *hostileConn, _ uint32) {
+		{name: "a flood of SETTINGS", ends: true, want: gone, do: func(c *hostileConn, _ uint32) { c.repeat(many, func(int) { _ = c.WriteSettings() }) }},
+		{name: "a flood of PING", ends: true, want: gone, do: func(c *hostileConn, _ uint32) {
 			c.repeat(many, func(int) { _ = c.WritePing(false, [8]byte{}) })
 		}},
-		{name: "a flood of empty DATA", want: append([]string{"200 broken"}, gone...), do: func(c *hostileConn, id uint32) {
+		{name: "a flood of empty DATA", ends: true, want: append([]string{"200 broken"}, gone...), do: func(c *hostileConn, id uint32) {
 			c.head(id, false, ":status", "200")
 			c.repeat(many, func(int) { _ = c.WriteData(id, false, nil) })
 		}},
-		{name: "a flood of WINDOW_UPDATE", want: gone, do: func(c *hostileConn, _ uint32) {
+		{name: "a flood of WINDOW_UPDATE", ends: true, want: gone, do: func(c *hostileConn, _ uint32) {
 			c.repeat(many, func(int) { _ = c.WriteWindowUpdate(0, 1) })
 		}},
-		{name: "a window that overflows", want: gone, do: func(c *hostileConn, id uint32) {
+		{name: "a window that overflows", ends: true, want: gone, do: func(c *hostileConn, id uint32) {
 			_ = c.WriteWindowUpdate(id, 1<<31-1)
 			_ = c.WriteWindowUpdate(0, 1<<31-1)
 		}},
 		{name: "no window for a body", settings: []http2.Setting{{ID: http2.SettingInitialWindowSize, Val: 0}}, body: "abc", do: func(*hostileConn, uint32) {}, want: []string{"504 idle_timeout", "502 upstream_reset"}},
-		{name: "a frame larger than it may be", want: append([]string{"200 broken"}, gone...), do: func(c *hostileConn, id uint32) {
+		{name: "a frame larger than it may be", ends: true, want: append([]string{"200 broken"}, gone...), do: func(c *hostileConn, id uint32) {
 			c.head(id, false, ":status", "200")
 			_ = c.WriteRawFrame(http2.FrameData, 0, id, make([]byte, 17<<10))
 		}},
@@ -384,6 +387,15 @@ func TestHostileHTTP2Apps(t *testing.T) {
 			}
 			if !slices.Contains(d.want, got) {
 				t.Errorf("the client got %q, want one of %q", got, d.want)
+			}
+			if d.ends {
+				eventually(t, "there is another connection to the app", func() bool {
+					other := dial(t, s.address())
+					defer func() { _ = other.Close() }()
+					other.send("GET /again HTTP/1.1\r\nHost: a\r\n\r\n")
+					got := other.next("GET")
+					return strings.HasPrefix(got, "200 ") && got != "200 /again on connection 1"
+				})
 			}
 			for i := range 3 {
 				other := dial(t, s.address())

@@ -255,7 +255,7 @@ func brief(events []string) string {
 		for i+n < len(events) && events[i+n] == events[i] {
 			n++
 		}
-		if b.Len() > 2000 {
+		if b.Len() > 500 {
 			return b.String() + " … " + events[len(events)-1]
 		}
 		fmt.Fprintf(&b, "%s", events[i])

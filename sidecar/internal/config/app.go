@@ -166,7 +166,7 @@ func checkHealthURL(s string) error {
 type Check struct {
 	URL     string       // to get; a status of 2xx or 3xx is healthy
 	Address string       // to connect to, where URL is empty
-	TLS     *UpstreamTLS // spoken for an https URL, and for GRPC; nil: plain text, or of gRPC
+	TLS     *UpstreamTLS // spoken for an https URL, and for GRPC; nil: plain text
 	Health               // times and thresholds; with GRPC, its service is asked for at Address
 }
 
@@ -184,8 +184,6 @@ func (a *App) HealthCheck() Check {
 		c.Address = a.Health.TCP.Address
 	case a.Health.GRPC != nil && a.Health.GRPC.Address != "":
 		c.Address = a.Health.GRPC.Address
-	case a.Health.GRPC != nil:
-		c.TLS = a.Ports[0].TLS
 	case a.Health.GRPC != nil:
 		c.TLS = a.Ports[0].TLS
 	}

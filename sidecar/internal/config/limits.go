@@ -13,6 +13,9 @@ type Limits struct {
 	// Connections are how many each of the HTTP listeners has open at once;
 	// what is above is answered with 503 and closed.
 	Connections int
+	// Streams are how many requests one connection of HTTP/2 has open at once;
+	// what is above is refused, so that it may be sent elsewhere.
+	Streams int
 	// HeadTimeout is the time from the first byte of a request's head to its
 	// last, and for the first byte of a connection.
 	HeadTimeout time.Duration
@@ -33,12 +36,13 @@ type TCPLimits struct {
 // The bounds of the bounds: a limit that is none at all is a mistake.
 const (
 	maxConnections = 1_000_000
+	maxStreams     = 100_000
 	maxIdle        = 24 * time.Hour
 )
 
 func defaultLimits() Limits {
 	return Limits{
-		Connections: 20_000, HeadTimeout: 10 * time.Second, KeepAliveTimeout: 75 * time.Second, BodyIdleTimeout: 5 * time.Minute,
+		Connections: 20_000, Streams: 256, HeadTimeout: 10 * time.Second, KeepAliveTimeout: 75 * time.Second, BodyIdleTimeout: 5 * time.Minute,
 		TCP: TCPLimits{Connections: 10_000, ConnectTimeout: 2 * time.Second, IdleTimeout: time.Hour},
 	}
 }
@@ -47,6 +51,7 @@ func defaultLimits() Limits {
 func (l Limits) Validate() error {
 	return errors.Join(
 		between("connections", l.Connections, 1, maxConnections),
+		between("streams", l.Streams, 1, maxStreams),
 		within("headTimeout", l.HeadTimeout, time.Millisecond, time.Hour),
 		within("keepAliveTimeout", l.KeepAliveTimeout, time.Millisecond, maxIdle),
 		within("bodyIdleTimeout", l.BodyIdleTimeout, time.Millisecond, maxIdle),

@@ -50,11 +50,13 @@ func TestUpstreamSettingsLieOverTheirDefaults(t *testing.T) {
 		})},
 		"pool": {
 			"pool: {maxConnections: 100, maxConnectionsPerEndpoint: 10, maxPending: 0, pendingTimeout: 1s, maxRequests: 50, " +
-				"maxRequestsPerConnection: 1000, maxIdlePerEndpoint: 5, idleTimeout: 0, maxAge: 10m}",
+				"maxRequestsPerConnection: 1000, maxIdlePerEndpoint: 5, idleTimeout: 0, maxAge: 10m, " +
+				"http2: {connections: 3, streams: 7}}",
 			want(func(s *upstream.Settings) {
 				s.Pool = upstream.Pool{
 					MaxConnections: 100, MaxConnectionsPerEndpoint: 10, PendingTimeout: time.Second, MaxRequests: 50,
 					MaxRequestsPerConnection: 1000, MaxIdlePerEndpoint: 5, MaxAge: 10 * time.Minute,
+					HTTP2: upstream.PoolHTTP2{Connections: 3, Streams: 7},
 				}
 			}),
 		},
@@ -70,6 +72,12 @@ func TestUpstreamSettingsLieOverTheirDefaults(t *testing.T) {
 			h.HTTP = &upstream.HTTPCheck{
 				Path: "/x", Host: "a.test", Method: "HEAD",
 				Statuses: []upstream.StatusRange{{From: 204, To: 204}, {From: 300, To: 399}, {From: 400, To: 404}},
+			}
+		}))},
+		"one of the two": {"pool: {http2: {streams: 1}}", want(func(s *upstream.Settings) { s.Pool.HTTP2.Streams = 1 })},
+		"http by its version": {"health: {http: {path: /x, protocol: http2}}", want(health(func(h *upstream.Health) {
+			h.HTTP = &upstream.HTTPCheck{
+				Protocol: "http2", Path: "/x", Method: "GET", Statuses: []upstream.StatusRange{{From: 200, To: 399}},
 			}
 		}))},
 		"tcp":  {"health: {tcp: {}}", want(health(func(h *upstream.Health) { h.TCP = &upstream.TCPCheck{} }))},
@@ -94,7 +102,7 @@ func TestTheGuidesUpstreams(t *testing.T) {
 			t.Fatal(err)
 		}
 		blocks := strings.Split(string(text), "```yaml\n")[1:]
-		if len(blocks) != 4 {
+		if len(blocks) != 5 {
 			t.Errorf("%s has %d blocks of configuration", file, len(blocks))
 		}
 		for i, b := range blocks {

@@ -2,6 +2,7 @@ package http2
 
 import (
 	"bytes"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/net/http2/hpack"
@@ -18,13 +19,14 @@ type Head struct {
 	Header                          middleware.Header
 	ContentLength                   int64 // 0: no body; -1: not known
 	Continue                        bool  // the client waits for 100 before it sends its body
+	BadExpect                       bool  // it expects what nobody knows
 	End                             bool  // no body follows
 	TooLarge                        bool  // more fields than are taken; those that were too many are missing
 }
 
 func (h *Head) reset() {
 	h.Method, h.Scheme, h.Authority, h.Path = nil, nil, nil, nil
-	h.Status, h.ContentLength, h.Continue, h.End, h.TooLarge = 0, 0, false, false, false
+	h.Status, h.ContentLength, h.Continue, h.BadExpect, h.End, h.TooLarge = 0, 0, false, false, false, false
 	h.Header.Reset()
 }
 
@@ -137,10 +139,9 @@ func (f *fieldSink) keep(name, value string) bool {
 		f.cookies++
 	case "expect":
 		if f.kind == requestBlock {
-			if value != "100-continue" {
-				f.fault("expect may say 100-continue alone")
-			}
-			f.head.Continue = true
+			f.head.Continue = strings.EqualFold(value, "100-continue") // RFC 9110, section 10.1.1
+			f.head.BadExpect = !f.head.Continue
+
 			return false
 		}
 	}

@@ -123,6 +123,14 @@ func (c *Conn) endStream(id uint32, code http2.ErrCode, reason string) error {
 		return err
 	}
 	s := c.streams[id]
+	if s != nil && !c.client && !s.headSent {
+		// A client that has us reset its streams gives them up as one that resets
+		// them itself (CVE-2025-8671).
+		if err := c.gaveUp(); err != nil {
+			c.mu.Unlock()
+			return err
+		}
+	}
 	switch {
 	case s == nil:
 		c.resetOf.add(id)

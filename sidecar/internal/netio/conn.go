@@ -332,7 +332,7 @@ func (c *Conn) read(t task) (int, error) {
 	for {
 		err := c.raw.Read(c.onRead)
 		if err == nil {
-			c.lower.ended = c.lower.ended || c.readErr == io.EOF
+			c.lower.ended = c.lower.ended || errors.Is(c.readErr, io.EOF)
 			return c.readN, c.readErr
 		}
 		if !c.in.early(c.Conn, err) {
@@ -408,7 +408,7 @@ func result(n int, err syscall.Errno) (int, error) {
 func (c *Conn) plainRead(p []byte) (int, error) {
 	c.in.exact(c.Conn)
 	n, err := c.Conn.Read(p)
-	c.lower.ended = c.lower.ended || err == io.EOF
+	c.lower.ended = c.lower.ended || errors.Is(err, io.EOF)
 	return n, err
 }
 

@@ -113,7 +113,7 @@ func (c *Conn) layerNow(p []byte) (int, error) {
 	b.lower.now = true
 	n, err := c.Conn.Read(p)
 	b.lower.now = false
-	if errors.Is(err, os.ErrDeadlineExceeded) || err == errNotYet {
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errNotYet) {
 		err = nil // no more than nothing: a Read says it
 	}
 	return n, c.layerError(err)
@@ -122,7 +122,7 @@ func (c *Conn) layerNow(p []byte) (int, error) {
 // layerError tells an end that the other side has said from one that anybody
 // between could have made (RFC 8446, section 6.1; RFC 9112, section 9.8).
 func (c *Conn) layerError(err error) error {
-	if err == io.EOF && c.layer.below.lower.ended {
+	if errors.Is(err, io.EOF) && c.layer.below.lower.ended {
 		return io.ErrUnexpectedEOF
 	}
 	return err
@@ -199,7 +199,7 @@ func (c *Conn) readForLayer(p []byte) (int, error) {
 	if n == 0 && err == nil {
 		err = errNotYet
 	}
-	c.lower.ended = c.lower.ended || err == io.EOF
+	c.lower.ended = c.lower.ended || errors.Is(err, io.EOF)
 	return n, err
 }
 
@@ -216,7 +216,7 @@ func (c *Conn) lastWrite(p []byte) (int, error) {
 		return 0, os.ErrDeadlineExceeded
 	}
 	n := 0
-	var failed error = os.ErrDeadlineExceeded
+	failed := os.ErrDeadlineExceeded
 	err := c.raw.Control(func(fd uintptr) {
 		k, errno := send(fd, p)
 		switch {

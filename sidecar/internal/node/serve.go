@@ -111,7 +111,7 @@ func (s *Node) proxy(listener string, d proxy.Dispatcher) *proxy.Server {
 		Forwarded:   listener == middleware.Gateway,
 		Tunnels:     listener == middleware.Outbound,
 		TLS:         s.tls.listeners[listener],
-		HeadTimeout: l.HeadTimeout, KeepAlive: l.KeepAliveTimeout, BodyIdle: l.BodyIdleTimeout, MaxConns: l.Connections,
+		HeadTimeout: l.HeadTimeout, KeepAlive: l.KeepAliveTimeout, BodyIdle: l.BodyIdleTimeout, MaxConns: l.Connections, Streams: l.Streams,
 	})
 }
 

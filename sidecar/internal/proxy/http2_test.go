@@ -56,8 +56,17 @@ func (c *frames2) open(end bool, fields ...string) uint32 {
 	}
 	id := c.next
 	c.next += 2
-	if err := c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.b.Bytes(), EndHeaders: true, EndStream: end}); err != nil {
+	first, rest := c.b.Bytes(), []byte(nil)
+	if len(first) > 16<<10 {
+		first, rest = first[:16<<10], first[16<<10:]
+	}
+	if err := c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: first, EndHeaders: len(rest) == 0, EndStream: end}); err != nil {
 		c.t.Fatal(err)
+	}
+	for len(rest) > 0 {
+		n := min(len(rest), 16<<10)
+		_ = c.WriteContinuation(id, n == len(rest), rest[:n])
+		rest = rest[n:]
 	}
 	return id
 }
@@ -142,8 +151,13 @@ func TestTooLargeHeadsAreAnswered(t *testing.T) {
 	if got := c.head(c.open(true, fields...)).PseudoValue("status"); got != "431" || reached {
 		t.Errorf("%s, reached %t", got, reached)
 	}
-	if got := c.head(c.open(true, headOf("GET", "/")...)).PseudoValue("status"); got != "200" {
-		t.Errorf("the next one: %s", got)
+	for _, want := range []struct{ path, expect, status string }{{"/", "100-CONTINUE", "200"}, {"/", "wonders", "417"}} {
+		if got := c.head(c.open(true, headOf("GET", want.path, "expect", want.expect)...)).PseudoValue("status"); got != want.status {
+			t.Errorf("%+v: %s", want, got)
+		}
+	}
+	if got := c.head(c.open(true, headOf("GET", "/", "x-large", strings.Repeat("v", 70_000))...)).PseudoValue("status"); got != "431" {
+		t.Errorf("a large field: %s", got)
 	}
 }
 

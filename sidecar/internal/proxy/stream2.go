@@ -56,9 +56,9 @@ func (st *stream2) serve() {
 	x, s := st.x, st.h.s
 	head := st.s.Head()
 	st.take(head)
-	if head.TooLarge {
-		s.o.Metrics.malformed.WithLabelValues(s.o.Listener, string(middleware.ReasonHeadTooLarge)).Inc()
-		x.Fail(&middleware.Reject{Status: http.StatusRequestHeaderFieldsTooLarge, Reason: middleware.ReasonHeadTooLarge})
+	if refused, why := unusable(head); refused != nil {
+		s.o.Metrics.malformed.WithLabelValues(s.o.Listener, why).Inc()
+		x.Fail(refused)
 		st.respond()
 		return
 	}
@@ -78,6 +78,18 @@ func (st *stream2) serve() {
 		return
 	}
 	st.respond()
+}
+
+// unusable says why a head that is well-formed cannot be served, also in the
+// word for the metric.
+func unusable(head *http2.Head) (r *middleware.Reject, why string) {
+	switch {
+	case head.TooLarge:
+		return &middleware.Reject{Status: http.StatusRequestHeaderFieldsTooLarge, Reason: middleware.ReasonHeadTooLarge}, string(middleware.ReasonHeadTooLarge)
+	case head.BadExpect:
+		return &middleware.Reject{Status: http.StatusExpectationFailed, Reason: middleware.ReasonBadRequest, Message: http1.BadExpect.Error()}, string(http1.BadExpect)
+	}
+	return nil, ""
 }
 
 // take fills the exchange's request.

@@ -111,21 +111,27 @@ func verifyIdentity(chain []*x509.Certificate, roots *x509.CertPool, identities 
 // HandshakeError says with whom and why TLS could not be agreed on. Nothing
 // else was sent.
 type HandshakeError struct {
-	Address string // of the endpoint
-	Name    string // that was asked for
-	Err     error
+	Address   string   // of the endpoint
+	Name      string   // that was asked for
+	Protocols []string // that were offered
+	Err       error
 }
 
 // Error is what happened, with its cause in front.
 func (e *HandshakeError) Error() string {
-	what := "TLS handshake failed"
+	what, text := "TLS handshake failed", e.Err.Error()
 	var verify *tls.CertificateVerificationError
 	var op *net.OpError
 	switch {
 	case errors.As(e.Err, &verify):
 		what = "certificate not accepted"
 	case errors.As(e.Err, &op) && op.Op == "remote error":
-		what = "TLS handshake refused by the server (does it want a client certificate that it trusts?)"
+		switch what = "TLS handshake refused by the server"; {
+		case strings.HasSuffix(text, "no application protocol"):
+			what = "the server agrees to no protocol that was offered (ALPN " + strings.Join(e.Protocols, ", ") + ")"
+		case strings.Contains(text, "certificate") || strings.HasSuffix(text, "handshake failure"):
+			what += " (does it want a client certificate that it trusts?)"
+		}
 	case ReasonOf(e.Err) == NotTLS:
 		what = "the server does not speak TLS"
 	}
@@ -133,8 +139,10 @@ func (e *HandshakeError) Error() string {
 	if host, _, err := net.SplitHostPort(e.Address); err == nil && host != e.Name {
 		with = e.Name + " at " + e.Address
 	}
-	return with + ": " + what + ": " + e.Err.Error()
+	return with + ": " + what + ": " + text
 }
+
+var errNoHTTP2 = errors.New("the server agrees to no protocol that was offered (ALPN h2)")
 
 // Unwrap is the cause.
 func (e *HandshakeError) Unwrap() error { return e.Err }
@@ -154,10 +162,10 @@ func (c *Client) Handshake(ctx context.Context, nc net.Conn, address string, pro
 	t := tls.Client(nc, config)
 	err := t.HandshakeContext(ctx)
 	if agreed := t.ConnectionState().NegotiatedProtocol; err == nil && len(protocols) == 1 && protocols[0] == ProtoHTTP2 && agreed != ProtoHTTP2 {
-		err = errors.New("the server does not agree to HTTP/2 (ALPN h2)")
+		err = errNoHTTP2
 	}
 	if err != nil {
-		return nil, &HandshakeError{Address: address, Name: config.ServerName, Err: err}
+		return nil, &HandshakeError{Address: address, Name: config.ServerName, Protocols: protocols, Err: err}
 	}
 	return t, nil
 }

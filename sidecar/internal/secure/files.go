@@ -147,7 +147,7 @@ func (w *watched[T]) put(value *T, sum [sha256.Size]byte) {
 	}
 	for _, path := range w.paths[1:] {
 		if warning := KeyWarning(path); warning != "" {
-			w.f.log.Warn(warning)
+			w.f.log.Warn("private key is not kept to the sidecar", "warning", warning)
 		}
 	}
 }

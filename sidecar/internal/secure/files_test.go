@@ -191,11 +191,11 @@ func TestACertificateThatBecomesValidIsTaken(t *testing.T) {
 				t.Error(err)
 			}
 		}()
-		time.Sleep(30 * time.Minute) //nolint:forbidigo // of the test's own clock
+		time.Sleep(30 * time.Minute) // of the test's own clock
 		if got := Name(source.Current().Certificate.Leaf); got != "now" {
 			t.Errorf("in force is %s", got)
 		}
-		time.Sleep(35 * time.Minute) //nolint:forbidigo // likewise
+		time.Sleep(35 * time.Minute)
 		if got := Name(source.Current().Certificate.Leaf); got != "soon" {
 			t.Errorf("in force is %s\n%s", got, log)
 		}

@@ -489,7 +489,7 @@ func TestClientProtocols(t *testing.T) {
 			t.Errorf("%v: %q, %v", x.offered, s.NegotiatedProtocol, err)
 		}
 	}
-	if _, err := dial(t, c, silent, ProtoHTTP2); err == nil || !strings.Contains(err.Error(), "does not agree to HTTP/2") {
+	if _, err := dial(t, c, silent, ProtoHTTP2); err == nil || !strings.Contains(err.Error(), "agrees to no protocol") {
 		t.Errorf("HTTP/2 alone: %v", err)
 	}
 }

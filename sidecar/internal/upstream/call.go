@@ -73,7 +73,7 @@ func (h *host) tryHTTP2(a *middleware.Attempt) error {
 		return h.tryHTTP1(a)
 	}
 	if errors.Is(err, errNotHTTP2) {
-		return h.invalid("the service does not speak HTTP/2, or not now: is its protocol http?", err)
+		return h.invalid("the service does not speak HTTP/2: is its protocol http?", err)
 	}
 	if err != nil {
 		return h.connectFailed(err)

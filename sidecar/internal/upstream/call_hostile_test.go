@@ -377,15 +377,39 @@ func TestDeadlinesAndCancellationEndStreams(t *testing.T) {
 }
 
 func TestDeclaredHTTP2OfAnEndpointThatSpeaksSomethingElse(t *testing.T) {
-	talks := raw(t, func(nc *net.TCPConn) {
-		_, _ = nc.Write([]byte("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"))
-		_, _ = io.Copy(io.Discard, nc)
-		_ = nc.Close()
-	})
-	c := cluster2(t, registry.ProtocolHTTP2, nil, talks)
-	r := fetch(request2(c))
-	if r.status != 502 || r.reason != middleware.ReasonUpstreamInvalid || !r.unsent || !strings.Contains(r.message, "is its protocol http?") {
-		t.Errorf("%+v", r)
+	other := func(say string, wait bool) string {
+		return raw(t, func(nc *net.TCPConn) {
+			_, _ = nc.Write([]byte(say))
+			if wait {
+				_, _ = io.Copy(io.Discard, nc)
+			}
+			_ = nc.Close()
+		})
 	}
-	empty2(t, c)
+	for name, tt := range map[string]struct {
+		address string
+		reason  middleware.Reason
+		says    string
+	}{
+		"HTTP/1.1": {other("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", true), middleware.ReasonUpstreamInvalid, "is its protocol http?"},
+		"nothing":  {other("", true), middleware.ReasonConnectFailed, "it says nothing"},
+		"closes":   {other("", false), middleware.ReasonConnectFailed, "it closes the connection"},
+	} {
+		c := cluster2(t, registry.ProtocolHTTP2, func(s *Settings) { s.Pool.PendingTimeout = 20 * time.Millisecond }, tt.address)
+		c.Configure(Config{Name: "svc", Protocol: registry.ProtocolHTTP2, ConnectTimeout: 100 * time.Millisecond, Settings: c.settings})
+		b := newBackground(t) // the others wait for the same connection, longer than for one that is free
+		for range 3 {
+			b.start(request2(c))
+		}
+		r := fetch(request2(c))
+		if r.reason != tt.reason || !r.unsent || !strings.Contains(r.message, tt.says) {
+			t.Errorf("%s: %+v, want %s, %q", name, r, tt.reason, tt.says)
+		}
+		for range 3 {
+			if r := <-b.results; r.reason != tt.reason || !r.unsent {
+				t.Errorf("%s: %+v, want %s", name, r, tt.reason)
+			}
+		}
+		empty2(t, c)
+	}
 }

@@ -49,7 +49,7 @@ func (h *host) connectMux() (*mux, error) {
 	return m, nil
 }
 
-// errNotHTTP2 says that an endpoint does not speak what it should.
+// errNotHTTP2 says that an endpoint speaks something else than it should.
 var errNotHTTP2 = errors.New("it does not speak HTTP/2")
 
 // awaitSettings waits for what a server of HTTP/2 says first (RFC 9113, section
@@ -75,21 +75,21 @@ func (h *host) awaitSettings(ctx context.Context, m *mux, asked bool) error {
 		h.spoken.seenHTTP2(now)
 		return err
 	}
-	what := "it says something else"
+	what, cause := "it says something else", errNotHTTP2
 	switch {
 	case silent:
-		what = "it says nothing"
+		what, cause = "it says nothing", context.DeadlineExceeded
 	case hungUp(err):
-		what = "it closes the connection"
+		what, cause = "it closes the connection", err
 	default:
 		h.spoken.http2.Store(0) // whatever it was before
 	}
 	if !asked || h.spoken.spokeHTTP2(now) {
-		return fmt.Errorf("%s was asked for HTTP/2, and %s: %w", h.address, what, errNotHTTP2)
+		return fmt.Errorf("%s was asked for HTTP/2, and %s: %w", h.address, what, cause)
 	}
 	h.spoken.seenHTTP1(now)
-	h.logger().Debug("endpoint taken for a server of HTTP/1.1: it was asked for HTTP/2, and "+what,
-		"cluster", h.cluster, "endpoint", h.address, "for", onlyHTTP1For)
+	h.logger().Debug("endpoint taken for a server of HTTP/1.1 after it was asked for HTTP/2",
+		"cluster", h.cluster, "endpoint", h.address, "since", what, "for", onlyHTTP1For)
 	return errOnlyHTTP1
 }
 

@@ -1,17 +1,20 @@
 // Package upstream is the side towards the endpoints: clusters with their
-// snapshots of endpoints, connection pools, and the HTTP/1.1 transport that
-// makes a try.
+// snapshots of endpoints, connection pools, and the transports that make a try:
+// over HTTP/1.1, where an attempt has a connection to itself (clientConn), and
+// over HTTP/2, where it has a stream of one that others share (streamCall, mux).
 //
 // A cluster's snapshot is behind an atomic pointer; picking and trying take no
-// lock but the one of the picked endpoint's stack of idle connections. The
-// cluster's limits cost a request that stays within them one atomic addition
-// when it begins and one when it ends; only what opens, closes or waits for a
-// connection takes the lock of the limits.
+// lock but the one of the picked endpoint's stack of idle connections, or that of
+// the HTTP/2 connection. The cluster's limits cost a request that stays within
+// them one atomic addition when it begins and one when it ends; only what opens,
+// closes or waits for a connection or a stream takes the lock of the limits.
 //
 // What attempts come to is counted on the endpoint without a lock. When an
 // endpoint is ejected, or a health check finds it ill or well, the snapshot is
 // made anew: that is rare. The goroutines of a cluster are those of its health
-// checks, which end with it, and lookups of names, which end by themselves.
+// checks, which end with it; lookups of names and the opening of HTTP/2
+// connections, which end by themselves; and one for each HTTP/2 connection, which
+// ends with its last stream once the endpoint or the cluster is gone.
 package upstream
 
 import "time"

@@ -383,3 +383,45 @@ func TestStreamsUnderLoad(t *testing.T) {
 	b.wg.Wait()
 	empty2(t, c)
 }
+
+// TestSlowReadersDoNotStopOthers: clients that do not read what they have asked
+// for share a connection with others.
+func TestSlowReadersDoNotStopOthers(t *testing.T) {
+	s := newServer2(t, &http2.Server{}, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			_, _ = w.Write([]byte("hello"))
+			return
+		}
+		for piece := make([]byte, 64<<10); r.Context().Err() == nil; {
+			if _, err := w.Write(piece); err != nil {
+				return
+			}
+		}
+	})
+	c := cluster2(t, registry.ProtocolHTTP2, shared(1, 40), s.address)
+	var slow []*middleware.Exchange
+	for range 39 {
+		x := request2(c)
+		x.Serve(middleware.Router)
+		slow = append(slow, x)
+	}
+	for _, x := range slow { // as much as may come has come
+		until(t, "the stream's window is used up", func() bool {
+			b, ok := x.Response.Body.(interface{ Buffered() int })
+			return ok && b.Buffered() > 200<<10
+		})
+	}
+	x := request2(c)
+	x.Request.Method = []byte("PUT")
+	x.SetDeadline(time.Now().Add(patience))
+	if a := fetch(x); a.status != 200 || a.body != "hello" || a.err != nil {
+		t.Errorf("%+v", a)
+	}
+	for _, x := range slow {
+		x.End(middleware.ErrClientGone)
+	}
+	if n := s.conns.Load(); n != 1 {
+		t.Errorf("%d connections, want 1", n)
+	}
+	empty2(t, c)
+}

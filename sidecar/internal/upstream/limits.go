@@ -16,7 +16,8 @@ import (
 // sees that nobody waits. All that opens, closes or waits for a connection goes
 // through mu.
 //
-// Locks are taken in the order limits.mu, host.mu.
+// Locks are taken in the order limits.mu, host.mu or muxes.mu, the one of an
+// HTTP/2 connection.
 type limits struct {
 	cluster string
 	pool    atomic.Pointer[Pool]

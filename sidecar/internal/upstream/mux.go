@@ -42,9 +42,22 @@ func newMux(h *host, nc *netio.Conn, secure bool) *mux {
 	m.limit.Store(unlimited)
 	m.idleSince.Store(time.Now().UnixNano())
 	m.tracked = h.limits.track(h, nc)
-	m.conn = http2.NewClient(nc, http2.Options{Changed: m.changed, Trouble: h.troubled})
+	m.conn = http2.NewClient(nc, http2.Options{
+		StreamWindow: http2.DefaultStreamWindow, ConnWindow: connWindow(h.limits.pool.Load().HTTP2.Streams),
+		Changed: m.changed, Trouble: h.troubled,
+	})
 	return m
 }
+
+// connWindow is room for all that the streams of a connection may have unread:
+// the responses to clients that do not read must not stop those to others (RFC
+// 9113, section 5.2.2). What is kept for a client is bounded by its stream's
+// window.
+func connWindow(streams int) int { return min(streams*http2.DefaultStreamWindow, maxConnWindow) }
+
+// maxConnWindow is below the largest window that there is (RFC 9113, section
+// 6.9.1).
+const maxConnWindow = 1 << 30
 
 var schemeHTTP, schemeHTTPS = []byte("http"), []byte("https")
 

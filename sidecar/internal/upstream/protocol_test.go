@@ -173,7 +173,7 @@ func TestAnEndpointThatHasSpokenHTTP2IsNotTakenForAnother(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	ill.Store(true)
-	if r := finish(request2(c)); r.status != 502 || !r.unsent {
+	if r := finish(request2(c)); r.status != 503 || r.reason != middleware.ReasonConnectFailed || !r.unsent {
 		t.Errorf("%+v, want that it may be tried elsewhere", r)
 	}
 	ill.Store(false)

@@ -72,9 +72,9 @@ func (h *host) connectFailed(err error) error {
 	var tls *secure.HandshakeError
 	switch {
 	case errors.As(err, &tls) && h.app:
-		r.Reason, r.Message = middleware.ReasonAppUnavailable, "no TLS connection to the app: "+tls.Error()
-	case errors.As(err, &tls):
-		r.Message = fmt.Sprintf("no TLS connection to an instance of %s: %s", h.cluster, tls)
+		r.Reason, r.Message, r.Err = middleware.ReasonAppUnavailable, "no TLS connection to the app: "+tls.Error(), nil
+	case errors.As(err, &tls): // whose certificate it is helps; the message has the error
+		r.Message, r.Err = fmt.Sprintf("no TLS connection to an instance of %s: %s", h.cluster, tls), nil
 	case h.app:
 		r.Reason = middleware.ReasonAppUnavailable
 		r.Message = fmt.Sprintf("the app at %s does not accept connections: is it running?", h.address)
