@@ -131,13 +131,16 @@ func curl(t *testing.T, url, flags, version string) {
 }
 
 // TestH2Load lets h2load send requests over several connections with many
-// streams each, with and without bodies: every one is answered with 2xx.
+// streams each, with and without bodies and room for the answers: every one is
+// answered with 2xx. The sidecars are programs of their own, as fast as they are.
 func TestH2Load(t *testing.T) {
 	body := filepath.Join(t.TempDir(), "body")
 	if err := os.WriteFile(body, make([]byte, 20_000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := startMesh(t, startAppH2(t, counting))
+	app := startAppH2(t, counting)
+	in := startProgram(t, "log: {format: json}"+strings.NewReplacer("APP", app, "PROTOCOL", "").Replace(inboundH2YAML))
+	out := startProgram(t, "log: {format: json}"+strings.NewReplacer("APP", in.at["listen.inbound"], "PROTOCOL", "").Replace(outboundH2YAML))
 	for name, c := range map[string]struct {
 		requests int
 		args     []string
@@ -148,9 +151,16 @@ func TestH2Load(t *testing.T) {
 		"one connection": {3000, []string{"-c", "1", "-m", "250"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h2load(t, "http://"+address, c.requests, c.args...)
+			h2load(t, "http://"+out.at["listen.outbound"], c.requests, c.args...)
 		})
 	}
+}
+
+// TestH2LoadInOneProcess is a little of it under the eyes of the race detector,
+// if the tests run with it.
+func TestH2LoadInOneProcess(t *testing.T) {
+	t.Parallel()
+	h2load(t, "http://"+startMesh(t, startAppH2(t, counting)), 1000, "-c", "5", "-m", "100")
 }
 
 // h2load sends so many requests to a URL, all of which have to succeed.

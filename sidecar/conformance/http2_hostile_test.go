@@ -308,12 +308,12 @@ func TestHostileHTTP2Apps(t *testing.T) {
 		}},
 
 		// What is no HTTP/2, or too much.
-		{name: "HTTP/1.1", silent: true, want: gone, times: 2, do: func(c *hostileConn, _ uint32) {
+		{name: "HTTP/1.1", silent: true, want: []string{"503 app_unavailable"}, times: 2, do: func(c *hostileConn, _ uint32) {
 			_, _ = c.out.WriteString("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 			c.flush()
 			_ = c.Conn.Close()
 		}},
-		{name: "no SETTINGS", silent: true, do: decent, want: gone, times: 2},
+		{name: "no SETTINGS", silent: true, do: decent, want: []string{"503 app_unavailable"}, times: 2},
 		{name: "a push", ends: true, want: gone, do: func(c *hostileConn, id uint32) {
 			_ = c.WritePushPromise(http2.PushPromiseParam{StreamID: id, PromiseID: 2, BlockFragment: c.fields(":method", "GET"), EndHeaders: true})
 		}},

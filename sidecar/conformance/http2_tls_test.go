@@ -100,8 +100,9 @@ func TestCurlOverTLS(t *testing.T) {
 
 // TestH2LoadOverTLS sends many requests in TLS.
 func TestH2LoadOverTLS(t *testing.T) {
+	t.Parallel()
 	address, _, _ := startSecureMesh(t, startAppH2(t, counting))
-	h2load(t, "https://"+address, 5000, "-c", "10", "-m", "50")
+	h2load(t, "https://"+address, 1000, "-c", "10", "-m", "50")
 }
 
 // TestTransportOverTLS: net/http's client chooses HTTP/2 by itself.

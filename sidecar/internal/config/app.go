@@ -166,6 +166,7 @@ func checkHealthURL(s string) error {
 type Check struct {
 	URL     string       // to get; a status of 2xx or 3xx is healthy
 	Address string       // to connect to, where URL is empty
+	HTTP2   bool         // URL is to be got over HTTP/2, without TLS: the app speaks nothing else
 	TLS     *UpstreamTLS // spoken for an https URL, and for GRPC; nil: plain text
 	Health               // times and thresholds; with GRPC, its service is asked for at Address
 }
@@ -178,6 +179,7 @@ func (a *App) HealthCheck() Check {
 		c.URL, c.TLS = "https://"+c.Address+a.Health.HTTP, a.Ports[0].TLS
 	case strings.HasPrefix(a.Health.HTTP, "/"):
 		c.URL = "http://" + c.Address + a.Health.HTTP
+		c.HTTP2 = a.Ports[0].Protocol == registry.ProtocolHTTP2 || a.Ports[0].Protocol == registry.ProtocolGRPC
 	case a.Health.HTTP != "":
 		c.URL = a.Health.HTTP
 	case a.Health.TCP.Address != "":

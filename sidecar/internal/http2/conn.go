@@ -56,6 +56,7 @@ type Conn struct {
 	fw      *http2.Framer // appends to out
 	enc     *hpack.Encoder
 	block   bytes.Buffer // a header block that is being encoded
+	digits  []byte
 	names   interner
 	values  interner
 	paths   map[string]string // seen before

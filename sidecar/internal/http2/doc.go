@@ -38,7 +38,8 @@ type Options struct {
 	// user has not finished included. A client takes none.
 	Streams int
 	// StreamWindow and ConnWindow bound what the peer may send ahead of what was
-	// read, of one stream and of all, in bytes.
+	// read, of one stream and of all, in bytes. By default the connection has room
+	// for all streams: a body that nobody reads must not hold up the others.
 	StreamWindow, ConnWindow int
 	// FrameTimeout is how long a frame, or the frames of one header block, may
 	// take from the first byte to the last.
@@ -57,8 +58,8 @@ type Options struct {
 // Defaults of Options.
 const (
 	DefaultStreams      = 256
-	DefaultStreamWindow = 256 << 10
-	DefaultConnWindow   = 1 << 20
+	DefaultStreamWindow = 128 << 10
+	maxConnWindow       = 64 << 20
 	DefaultFrameTimeout = 10 * time.Second
 	DefaultWriteTimeout = time.Minute
 )
@@ -71,7 +72,7 @@ func (o *Options) complete() {
 		o.StreamWindow = DefaultStreamWindow
 	}
 	if o.ConnWindow == 0 {
-		o.ConnWindow = DefaultConnWindow
+		o.ConnWindow = min(o.Streams*o.StreamWindow, maxConnWindow)
 	}
 	o.ConnWindow = max(o.ConnWindow, defaultWindow)
 	if o.FrameTimeout == 0 {

@@ -170,8 +170,8 @@ func expectsLength(method []byte) bool {
 }
 
 func (c *Conn) length(n int64) {
-	var digits [20]byte
-	c.field("content-length", strconv.AppendInt(digits[:0], n, 10))
+	c.digits = strconv.AppendInt(c.digits[:0], n, 10)
+	c.field("content-length", c.digits)
 }
 
 // statuses are the values of :status.

@@ -156,37 +156,36 @@ func (s *Stream) AwaitHead() (*Head, error) {
 
 // Read reads the body. io.EOF is its end, behind which Trailer is complete.
 func (s *Stream) Read(p []byte) (int, error) {
-	c := s.c
-	c.mu.Lock()
+	n, credit, err := s.read(p)
+	if credit {
+		s.c.flush(true)
+	}
+	return n, err
+}
+
+// read is Read; credit says that the peer is to be told of it.
+func (s *Stream) read(p []byte) (n int, credit bool, err error) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
 	for s.body.size == 0 {
 		switch {
 		case s.cause != nil:
-			c.mu.Unlock()
-			return 0, s.cause
+			return 0, false, s.cause
 		case s.recvEnd:
-			c.mu.Unlock()
-			return 0, io.EOF
+			return 0, false, io.EOF
 		case s.err != nil:
-			c.mu.Unlock()
-			return 0, s.err
+			return 0, false, s.err
 		}
 		if err := s.awaitRead(); err != nil {
-			c.mu.Unlock()
-			return 0, err
+			return 0, false, err
 		}
 	}
 	s.readUntil = 0
-	n := s.body.read(p)
-	var err error
+	n = s.body.read(p)
 	if s.body.size == 0 && s.recvEnd {
 		err = io.EOF
 	}
-	credit := s.give(n)
-	c.mu.Unlock()
-	if credit {
-		c.flush(true)
-	}
-	return n, err
+	return n, s.give(n), err
 }
 
 // give gives the peer back what was read; it reports whether there is something

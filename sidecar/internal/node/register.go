@@ -25,6 +25,8 @@ func (s *Node) healthOptions(c *config.Config) registrar.Options {
 		probe = registrar.GRPC(check.Address, check.GRPC.Service, nil)
 	case check.TLS != nil:
 		probe = registrar.HTTPS(check.URL, s.dialTLS(c, check.TLS, secure.ProtoHTTP1))
+	case check.HTTP2:
+		probe = registrar.HTTP2(check.URL)
 	case check.URL != "":
 		probe = registrar.HTTP(check.URL)
 	}

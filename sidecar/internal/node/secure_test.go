@@ -4,7 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	stdlog "log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -44,7 +44,7 @@ func TestTLSFollowsTheFile(t *testing.T) {
 	strangers := securetest.Write(t, folder, "strangers.pem", securetest.NewCA(t, "strangers").PEM)
 	backend := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "backend") }))
 	backend.TLS = &tls.Config{Certificates: []tls.Certificate{pair.TLS}, MinVersion: tls.VersionTLS12}
-	backend.Config.ErrorLog = stdlog.New(io.Discard, "", 0)
+	backend.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	backend.StartTLS()
 	t.Cleanup(backend.Close)
 
@@ -135,7 +135,7 @@ func TestTheAppIsCheckedOverTLS(t *testing.T) {
 	pair := ca.Issue(t, securetest.Leaf{Hosts: []string{"orders.local"}})
 	app := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	app.TLS = &tls.Config{Certificates: []tls.Certificate{pair.TLS}, MinVersion: tls.VersionTLS12}
-	app.Config.ErrorLog = stdlog.New(io.Discard, "", 0)
+	app.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	app.StartTLS()
 	t.Cleanup(app.Close)
 	for name, healthy := range map[string]bool{"orders.local": true, "elsewhere": false} {

@@ -89,7 +89,9 @@ func (b *requestBody) failed(err error) error {
 
 // Buffered is the number of bytes that are there already.
 func (b *requestBody) Buffered() int {
-	b.mu.Lock()
+	if !b.mu.TryLock() { // somebody waits for more
+		return 0
+	}
 	defer b.mu.Unlock()
 	if b.stopped || b.finished || b.tell {
 		return 0

@@ -68,12 +68,23 @@ func (b *body2) Read(p []byte) (int, error) {
 
 // Buffered is the number of bytes that are there already.
 func (b *body2) Buffered() int {
-	b.mu.Lock()
+	if !b.mu.TryLock() { // somebody waits for more
+		return 0
+	}
 	defer b.mu.Unlock()
 	if b.stopped || b.tell {
 		return 0
 	}
 	return b.st.s.Buffered()
+}
+
+// Complete reports whether all of it is there already.
+func (b *body2) Complete() bool {
+	if !b.mu.TryLock() {
+		return false
+	}
+	defer b.mu.Unlock()
+	return !b.stopped && !b.tell && b.st.s.Complete()
 }
 
 // stop takes the stream back from the pump.

@@ -6,7 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -117,7 +117,7 @@ func (w *world) backends(t testing.TB, name string, handlers []http.Handler) inT
 		} else {
 			srv := httptest.NewUnstartedServer(h)
 			srv.EnableHTTP2 = true
-			srv.Config.ErrorLog = log.New(io.Discard, "", 0) // handshakes that a hedge gave up
+			srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // handshakes that a hedge gave up
 			srv.TLS = &tls.Config{Certificates: []tls.Certificate{w.server.Certificate}, MinVersion: tls.VersionTLS12}
 			srv.StartTLS()
 			t.Cleanup(srv.Close)

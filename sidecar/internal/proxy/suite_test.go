@@ -81,7 +81,7 @@ func (p inTurn) Pick(a *middleware.Attempt) (*middleware.Endpoint, error) {
 func backends(t testing.TB, name string, handlers []http.Handler) inTurn {
 	var p inTurn
 	for _, h := range handlers {
-		c := upstream.NewCluster(upstream.Config{Name: name})
+		c := upstream.NewCluster(upstream.Config{Name: name, Protocol: registry.ProtocolHTTP})
 		var address string
 		if h == nil {
 			ln := listen(t)

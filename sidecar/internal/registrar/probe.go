@@ -50,16 +50,24 @@ func GRPC(address, service string, dial func(ctx context.Context, network, addre
 // Each probe makes its own connection: a kept one would not notice that the
 // app no longer accepts any. The environment's proxy settings are not
 // followed, for the app's own http_proxy may well point at this sidecar.
-func HTTP(url string) Probe { return get(url, nil) }
+func HTTP(url string) Probe { return get(url, &http.Transport{}) }
+
+// HTTP2 is HTTP for an app that speaks HTTP/2 alone, without TLS.
+func HTTP2(url string) Probe {
+	t := &http.Transport{Protocols: &http.Protocols{}}
+	t.Protocols.SetUnencryptedHTTP2(true)
+	return get(url, t)
+}
 
 // HTTPS is HTTP for an https URL: dial connects and speaks TLS.
 func HTTPS(url string, dial func(ctx context.Context, network, address string) (net.Conn, error)) Probe {
-	return get(url, dial)
+	return get(url, &http.Transport{DialTLSContext: dial})
 }
 
-func get(url string, dialTLS func(ctx context.Context, network, address string) (net.Conn, error)) Probe {
+func get(url string, t *http.Transport) Probe {
+	t.DisableKeepAlives, t.MaxResponseHeaderBytes = true, 64<<10
 	client := &http.Client{
-		Transport: &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10, DialTLSContext: dialTLS},
+		Transport: t,
 		CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse
 		},

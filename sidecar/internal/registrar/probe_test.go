@@ -112,3 +112,29 @@ func TestGRPCProbeAsksForTheService(t *testing.T) {
 		t.Errorf("a handshake with %s that fails: %v", asked, err)
 	}
 }
+
+func TestHTTP2ProbeSpeaksNothingElse(t *testing.T) {
+	status := http.StatusOK
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 2 || r.URL.Path != "/healthz" {
+			t.Errorf("%s %s", r.Proto, r.URL)
+		}
+		w.WriteHeader(status)
+	}))
+	srv.Config.Protocols = &http.Protocols{}
+	srv.Config.Protocols.SetUnencryptedHTTP2(true)
+	srv.Start()
+	defer srv.Close()
+	probe := HTTP2(srv.URL + "/healthz")
+	if err := probe(t.Context()); err != nil {
+		t.Error(err)
+	}
+	status = http.StatusServiceUnavailable
+	if err := probe(t.Context()); err == nil || !strings.Contains(err.Error(), "503") {
+		t.Errorf("%v", err)
+	}
+	srv.Close()
+	if probe(t.Context()) == nil {
+		t.Error("an app that is gone is healthy")
+	}
+}

@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -52,6 +51,20 @@ func (h *host) connectMux() (*mux, error) {
 // errNotHTTP2 says that an endpoint speaks something else than it should.
 var errNotHTTP2 = errors.New("it does not speak HTTP/2")
 
+// noSettings is what an endpoint does that should speak HTTP/2.
+type noSettings struct {
+	address, what string
+	cause         error
+}
+
+// Error is what happened, with its cause behind.
+func (e *noSettings) Error() string {
+	return e.address + " was asked for HTTP/2, and " + e.what + ": " + e.cause.Error()
+}
+
+// Unwrap is the cause.
+func (e *noSettings) Unwrap() error { return e.cause }
+
 // awaitSettings waits for what a server of HTTP/2 says first (RFC 9113, section
 // 3.4): with it comes how many streams it takes, and one that says something
 // else speaks something else. Nothing of any request has been sent to it. An
@@ -85,7 +98,7 @@ func (h *host) awaitSettings(ctx context.Context, m *mux, asked bool) error {
 		h.spoken.http2.Store(0) // whatever it was before
 	}
 	if !asked || h.spoken.spokeHTTP2(now) {
-		return fmt.Errorf("%s was asked for HTTP/2, and %s: %w", h.address, what, cause)
+		return &noSettings{address: h.address, what: what, cause: cause}
 	}
 	h.spoken.seenHTTP1(now)
 	h.logger().Debug("endpoint taken for a server of HTTP/1.1 after it was asked for HTTP/2",

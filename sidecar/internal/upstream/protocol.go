@@ -20,6 +20,9 @@ const (
 	// onlyHTTP1For is how long one is taken for a server of HTTP/1.1 that did not
 	// say so. It is then asked again: it may be a newer one by now.
 	onlyHTTP1For = 30 * time.Second
+	// plainHTTP1For is for how long such a one is not asked again where HTTP/1.1
+	// does as well: by all but gRPC calls. The question is a line in its log.
+	plainHTTP1For = 10 * time.Minute
 	// spokeHTTP2For is for how long after it has spoken HTTP/2 an endpoint is not
 	// taken for a server of HTTP/1.1 only because it closes a connection or says
 	// nothing: it is not well, and other requests than those of HTTP/2 would not
@@ -38,7 +41,10 @@ func (s *spoken) declare(p registry.Protocol) { s.protocol.Store(&p) }
 
 func (s *spoken) declared() registry.Protocol { return *s.protocol.Load() }
 
-func (s *spoken) seenHTTP2(now time.Time) { s.http2.Store(now.UnixNano()) }
+func (s *spoken) seenHTTP2(now time.Time) {
+	s.http2.Store(now.UnixNano())
+	s.onlyHTTP1.Store(0)
+}
 
 func (s *spoken) spokeHTTP2(now time.Time) bool {
 	at := s.http2.Load()
@@ -46,6 +52,12 @@ func (s *spoken) spokeHTTP2(now time.Time) bool {
 }
 
 func (s *spoken) seenHTTP1(now time.Time) { s.onlyHTTP1.Store(now.Add(onlyHTTP1For).UnixNano()) }
+
+// plainHTTP1 reports whether a request goes out over HTTP/1.1 without asking.
+func (s *spoken) plainHTTP1(x *middleware.Exchange, now int64) bool {
+	until := s.onlyHTTP1.Load()
+	return now < until || now-until < int64(plainHTTP1For-onlyHTTP1For) && !x.GRPC()
+}
 
 // overHTTP2 reports whether an attempt's request goes out over HTTP/2. Its error
 // is the answer to a request that cannot go out at all.
@@ -66,7 +78,8 @@ func (s *spoken) overHTTP2(a *middleware.Attempt, cluster string) (bool, error) 
 		}
 		return true, nil
 	case p == registry.ProtocolUndeclared:
-		return r.Proto == middleware.HTTP2 && s.onlyHTTP1.Load() <= a.Start.UnixNano(), nil
+		now := a.Start.UnixNano()
+		return r.Proto == middleware.HTTP2 && !s.plainHTTP1(a.Exchange(), now), nil
 	}
 	return false, nil
 }

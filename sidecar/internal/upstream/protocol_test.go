@@ -129,8 +129,20 @@ func TestAnUndeclaredEndpointThatDoesNotSpeakHTTP2(t *testing.T) {
 			}
 			h.spoken.onlyHTTP1.Store(time.Now().UnixNano())
 			finish(request2(c))
-			if n := conns.Load(); n != 10 {
-				t.Errorf("%d connections, want 10: it is asked again", n)
+			if n := conns.Load(); n != 9 {
+				t.Errorf("%d connections, want 9: it speaks HTTP/1.1, and that does", n)
+			}
+			call := request2(c)
+			call.Request.Method = []byte("POST")
+			call.Request.Header.Set("content-type", "application/grpc")
+			finish(call)
+			if n := conns.Load(); n != 11 {
+				t.Errorf("%d connections, want 11: for a gRPC call it is asked again", n)
+			}
+			h.spoken.onlyHTTP1.Store(time.Now().Add(-plainHTTP1For).UnixNano())
+			finish(request2(c))
+			if n := conns.Load(); n != 13 {
+				t.Errorf("%d connections, want 13: it may be another server by now", n)
 			}
 			empty2(t, c)
 		})

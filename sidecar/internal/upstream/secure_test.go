@@ -4,7 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -55,7 +55,7 @@ func (a authority) server(t *testing.T, both bool) (s *httptest.Server, address 
 	}))
 	s.EnableHTTP2 = both
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{a.Issue(t, securetest.Leaf{Hosts: []string{"127.0.0.1"}}).TLS}, MinVersion: tls.VersionTLS12}
-	s.Config.ErrorLog = log.New(io.Discard, "", 0) // that clients do not trust it is what tests are about
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // that clients do not trust it is what tests are about
 	s.Config.ConnState = func(_ net.Conn, st http.ConnState) {
 		if st == http.StateNew {
 			conns.Add(1)

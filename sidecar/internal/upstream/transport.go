@@ -70,7 +70,13 @@ func (h *host) connectFailed(err error) error {
 		return r
 	}
 	var tls *secure.HandshakeError
+	var mute *noSettings
 	switch {
+	case errors.As(err, &mute) && h.app:
+		r.Reason = middleware.ReasonAppUnavailable
+		r.Message = fmt.Sprintf("the app at %s was asked for HTTP/2, and %s: is its protocol http?", h.address, mute.what)
+	case errors.As(err, &mute):
+		r.Message = fmt.Sprintf("no HTTP/2 connection to an instance of %s: %s", h.cluster, mute.what)
 	case errors.As(err, &tls) && h.app:
 		r.Reason, r.Message, r.Err = middleware.ReasonAppUnavailable, "no TLS connection to the app: "+tls.Error(), nil
 	case errors.As(err, &tls): // whose certificate it is helps; the message has the error
