@@ -61,7 +61,7 @@ func h2spec(t *testing.T, way, address string, args ...string) {
 		}
 		failed[name] = true
 		if excepted[name] == "" {
-			t.Errorf("h2spec %s:%s", name, c.what())
+			t.Errorf("h2spec %s: %s", name, c.what())
 		}
 	}
 	if total < leastH2Spec {
@@ -85,13 +85,13 @@ type specCase struct {
 }
 
 func (c specCase) what() string {
-	var s string
+	var words []string
 	for _, p := range []*string{c.Failure, c.Error} {
 		if p != nil {
-			s += " " + strings.Join(strings.Fields(*p), " ")
+			words = append(words, strings.Fields(*p)...)
 		}
 	}
-	return s
+	return strings.Join(words, " ")
 }
 
 func cases(t *testing.T, report []byte) []specCase {

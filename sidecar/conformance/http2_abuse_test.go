@@ -326,7 +326,7 @@ var abuses = []abuse{
 		c.request(1, "POST", "/hold", false)
 		c.repeat(1000, func(int) { _ = c.WriteData(1, false, make([]byte, 16<<10)) })
 	}},
-	{name: "uploads that nobody reads fill the connection's window", want: []string{flow}, kinds: []string{"flow_control"}, do: func(c *rawH2) {
+	{name: "uploads that nobody reads fill the connection's window", want: []string{flow, calm}, kinds: []string{"flow_control"}, do: func(c *rawH2) {
 		for i := range 100 {
 			c.request(stream(i), "POST", "/hold", false)
 		}
@@ -580,7 +580,7 @@ func goodClient(t *testing.T, address string) (stop func() error) {
 }
 
 func askQuick(by http.RoundTripper) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience) //nolint:usetesting // it outlives the test's
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+service+"/quick", http.NoBody)
 	if err != nil {
@@ -600,7 +600,7 @@ func askQuick(by http.RoundTripper) error {
 // gauges are what the process says of itself.
 func gauges(t *testing.T, admin string) map[string]float64 {
 	t.Helper()
-	page := adminPage(t, admin, "/metrics")
+	page := metricsPage(t, admin)
 	all := map[string]float64{}
 	for line := range strings.Lines(page) {
 		var v float64
@@ -623,7 +623,7 @@ func gauges(t *testing.T, admin string) map[string]float64 {
 func troubles(t *testing.T, admin string) map[string]int {
 	t.Helper()
 	all := map[string]int{}
-	for line := range strings.Lines(adminPage(t, admin, "/metrics")) {
+	for line := range strings.Lines(metricsPage(t, admin)) {
 		if rest, ok := strings.CutPrefix(line, `outrigger_http2_trouble_total{kind="`); ok {
 			kind, _, _ := strings.Cut(rest, `"`)
 			var n int

@@ -75,10 +75,10 @@ func (c *hostileConn) answer(stream uint32, body string) {
 	_ = c.WriteData(stream, true, []byte(body))
 }
 
-// repeat does something until the connection does not take it any more.
-func (c *hostileConn) repeat(n int, do func(i int)) {
-	for i := range n {
-		do(i)
+// flood does something until the connection does not take it any more.
+func (c *hostileConn) flood(do func()) {
+	for range many {
+		do()
 		if c.out.Len() > 16<<10 && !c.flush() {
 			return
 		}
@@ -304,7 +304,7 @@ func TestHostileHTTP2Apps(t *testing.T) {
 			c.head(id, true, "a", "b\r\n\r\nHTTP/1.1 200 OK\r\n")
 		}},
 		{name: "hints without end", ends: true, want: gone, do: func(c *hostileConn, id uint32) {
-			c.repeat(many, func(int) { c.head(id, false, ":status", "103") })
+			c.flood(func() { c.head(id, false, ":status", "103") })
 		}},
 
 		// What is no HTTP/2, or too much.
@@ -324,7 +324,7 @@ func TestHostileHTTP2Apps(t *testing.T) {
 		}},
 		{name: "CONTINUATION without end", ends: true, want: gone, do: func(c *hostileConn, id uint32) {
 			_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.fields(":status", "200"), EndStream: true})
-			c.repeat(many, func(int) { _ = c.WriteContinuation(id, false, nil) })
+			c.flood(func() { _ = c.WriteContinuation(id, false, nil) })
 		}},
 		{name: "too large a head", want: invalid, do: func(c *hostileConn, id uint32) {
 			fields := []string{":status", "200"}
@@ -344,16 +344,16 @@ func TestHostileHTTP2Apps(t *testing.T) {
 			block = append(block, slices.Repeat([]byte{0xbe}, 12_000)...)
 			_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndStream: true, EndHeaders: true})
 		}},
-		{name: "a flood of SETTINGS", ends: true, want: gone, do: func(c *hostileConn, _ uint32) { c.repeat(many, func(int) { _ = c.WriteSettings() }) }},
+		{name: "a flood of SETTINGS", ends: true, want: gone, do: func(c *hostileConn, _ uint32) { c.flood(func() { _ = c.WriteSettings() }) }},
 		{name: "a flood of PING", ends: true, want: gone, do: func(c *hostileConn, _ uint32) {
-			c.repeat(many, func(int) { _ = c.WritePing(false, [8]byte{}) })
+			c.flood(func() { _ = c.WritePing(false, [8]byte{}) })
 		}},
 		{name: "a flood of empty DATA", ends: true, want: append([]string{"200 broken"}, gone...), do: func(c *hostileConn, id uint32) {
 			c.head(id, false, ":status", "200")
-			c.repeat(many, func(int) { _ = c.WriteData(id, false, nil) })
+			c.flood(func() { _ = c.WriteData(id, false, nil) })
 		}},
 		{name: "a flood of WINDOW_UPDATE", ends: true, want: gone, do: func(c *hostileConn, _ uint32) {
-			c.repeat(many, func(int) { _ = c.WriteWindowUpdate(0, 1) })
+			c.flood(func() { _ = c.WriteWindowUpdate(0, 1) })
 		}},
 		{name: "a window that overflows", ends: true, want: gone, do: func(c *hostileConn, id uint32) {
 			_ = c.WriteWindowUpdate(id, 1<<31-1)

@@ -76,7 +76,7 @@ func TestSIGTERMFailsNoStream(t *testing.T) {
 	eventually(t, "all are in flight", func() bool { return begun.Load() == inFlight })
 	p.terminate(t)
 	wg.Wait()
-	p.wantExit(t, 0)
+	p.wantExit(t)
 	for _, c := range kept {
 		if !c.awaitEnd() {
 			t.Error("a kept connection was not closed")

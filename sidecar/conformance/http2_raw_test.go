@@ -256,7 +256,7 @@ func brief(events []string) string {
 			n++
 		}
 		if b.Len() > 500 {
-			return b.String() + " … " + events[len(events)-1]
+			return b.String() + " … " + strings.Join(events[max(i, len(events)-3):], "; ")
 		}
 		fmt.Fprintf(&b, "%s", events[i])
 		if n > 1 {

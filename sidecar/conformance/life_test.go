@@ -180,7 +180,7 @@ func TestSIGTERMFailsNoRequest(t *testing.T) {
 	if got := idle.next("GET"); got != "closed" {
 		t.Errorf("an unused connection: %s", got)
 	}
-	p.wantExit(t, 0)
+	p.wantExit(t)
 	t.Logf("%d requests in flight, %d others", inFlight, served.Load())
 }
 
@@ -223,7 +223,7 @@ func TestSIGTERMDoesNotWaitForEver(t *testing.T) {
 		}
 	}
 	p.terminate(t)
-	p.wantExit(t, 0)
+	p.wantExit(t)
 	for proto, c := range conns {
 		if rest, err := io.ReadAll(c.r); err == nil && (proto == "HTTP/1.0" || strings.HasSuffix(string(rest), "0\r\n\r\n")) {
 			t.Errorf("%s: what was cut off ended like a whole answer: %q", proto, rest)

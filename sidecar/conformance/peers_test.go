@@ -83,7 +83,7 @@ func startPeer(t *testing.T, command ...string) (address string) {
 		if in.Scan() {
 			line <- in.Text()
 		}
-		for in.Scan() { //nolint:revive // what else it prints is nobody's
+		for in.Scan() { // what else it prints is nobody's
 		}
 		_ = cmd.Wait() // it is killed at the end
 		close(exited)

@@ -124,7 +124,7 @@ middleware: middleware.yaml
 		}
 	}
 	wg.Wait()
-	page := adminPage(t, s.at["listen.admin"], "/metrics")
+	page := metricsPage(t, s.at["listen.admin"])
 	reloads := metric(page, `outrigger_middleware_reloads_total{result="ok"}`)
 	if reloads < 5 || metric(page, "outrigger_middleware_file_bad") != 0 || len(server.Nacks()) > 0 {
 		t.Errorf("%d reloads, file bad %d, refused by the sidecar: %v", reloads, metric(page, "outrigger_middleware_file_bad"), server.Nacks())
@@ -221,10 +221,10 @@ func sendStream(c *client, service string) error {
 	return want(c, "GET", "200 "+all.String())
 }
 
-// adminPage is a page of the admin port.
-func adminPage(t *testing.T, address, path string) string {
+// metricsPage is what the admin port says of the metrics.
+func metricsPage(t *testing.T, address string) string {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+path, http.NoBody)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/metrics", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func adminPage(t *testing.T, address, path string) string {
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %d %v", path, resp.StatusCode, err)
+		t.Fatalf("/metrics: %d %v", resp.StatusCode, err)
 	}
 	return string(body)
 }

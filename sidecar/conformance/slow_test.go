@@ -90,11 +90,11 @@ func slow(t *testing.T, connections, seconds int) {
 	eventually(t, "no connection is left", func() bool { return open(t, p) == 0 })
 	t.Logf("%d rounds of a good client among up to %d connections", good, most)
 	p.terminate(t)
-	p.wantExit(t, 0)
+	p.wantExit(t)
 }
 
 // open is how many connections the inbound listener has.
 func open(t *testing.T, p *program) int {
 	t.Helper()
-	return metric(adminPage(t, p.at["listen.admin"], "/metrics"), `outrigger_downstream_connections{listener="inbound"}`)
+	return metric(metricsPage(t, p.at["listen.admin"]), `outrigger_downstream_connections{listener="inbound"}`)
 }

@@ -203,7 +203,7 @@ func TestTLSFilesAreReloaded(t *testing.T) {
 	if client.dialed != 1 {
 		t.Errorf("%d connections: the open one was closed", client.dialed)
 	}
-	page := adminPage(t, s.at["listen.admin"], "/metrics")
+	page := metricsPage(t, s.at["listen.admin"])
 	if n := metric(page, fmt.Sprintf("outrigger_tls_reloads_total{result=%q,source=%q}", "ok", filepath.Join(dir, "server.pem"))); n != 1 {
 		t.Errorf("%d reloads in the metrics", n)
 	}
@@ -228,7 +228,7 @@ func TestTLSASlowHandshake(t *testing.T) {
 	if _, err := io.ReadAll(slow); err != nil {
 		t.Errorf("not closed: %v", err)
 	}
-	page := adminPage(t, s.at["listen.admin"], "/metrics")
+	page := metricsPage(t, s.at["listen.admin"])
 	if n := metric(page, `outrigger_tls_handshake_failures_total{listener="inbound",reason="timeout"}`); n != 1 {
 		t.Errorf("%d timeouts in the metrics:\n%s", n, page)
 	}

@@ -157,12 +157,3 @@ type connError struct {
 func (e *connError) Error() string { return fmt.Sprintf("http2: %s: %s", e.code, e.reason) }
 
 func fatal(code ErrCode, reason string) error { return &connError{code, reason} }
-
-// streamFault is what ends one stream (RFC 9113, section 5.4.2).
-type streamFault struct {
-	code    ErrCode
-	reason  string
-	trouble Trouble
-}
-
-func (e *streamFault) Error() string { return fmt.Sprintf("http2: %s: %s", e.code, e.reason) }

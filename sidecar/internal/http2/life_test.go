@@ -42,15 +42,12 @@ func rawServer(t *testing.T, speak func(fr *http2.Framer, nc net.Conn)) string {
 	return ln.Addr().String()
 }
 
-// until reads frames up to one of a type.
-func until(fr *http2.Framer, typ http2.FrameType) http2.Frame {
+// untilHead reads frames up to a head.
+func untilHead(fr *http2.Framer) {
 	for {
 		f, err := fr.ReadFrame()
-		if err != nil {
-			return nil
-		}
-		if f.Header().Type == typ {
-			return f
+		if err != nil || f.Header().Type == http2.FrameHeaders {
+			return
 		}
 	}
 }
@@ -80,8 +77,8 @@ func request(t *testing.T, c *Conn) *Stream {
 func TestWhatGoawayLeavesOutIsUnprocessed(t *testing.T) {
 	c := dialClient(t, rawServer(t, func(fr *http2.Framer, _ net.Conn) {
 		_ = fr.WriteSettings()
-		until(fr, http2.FrameHeaders)
-		until(fr, http2.FrameHeaders)
+		untilHead(fr)
+		untilHead(fr)
 		_ = fr.WriteGoAway(1, http2.ErrCodeNo, nil)
 		var b bytes.Buffer
 		_ = hpack.NewEncoder(&b).WriteField(hpack.HeaderField{Name: ":status", Value: "200"})
@@ -106,8 +103,8 @@ func TestWhatGoawayLeavesOutIsUnprocessed(t *testing.T) {
 func TestRefusedStreamsAreUnprocessedAndOthersAreNot(t *testing.T) {
 	c := dialClient(t, rawServer(t, func(fr *http2.Framer, _ net.Conn) {
 		_ = fr.WriteSettings()
-		until(fr, http2.FrameHeaders)
-		until(fr, http2.FrameHeaders)
+		untilHead(fr)
+		untilHead(fr)
 		_ = fr.WriteRSTStream(1, http2.ErrCodeRefusedStream)
 		_ = fr.WriteRSTStream(3, http2.ErrCodeInternal)
 		rest(fr)
@@ -312,7 +309,6 @@ func abuse(t *testing.T, send func(fr *http2.Framer, block func(...string) []byt
 }
 
 func TestAbuseIsEnded(t *testing.T) {
-	const many = 100_000
 	for name, c := range map[string]struct {
 		send    func(fr *http2.Framer, block func(...string) []byte) error
 		code    http2.ErrCode
@@ -330,27 +326,27 @@ func TestAbuseIsEnded(t *testing.T) {
 			return nil
 		}, http2.ErrCodeEnhanceYourCalm, TroubleRapidReset},
 		"ping flood": {func(fr *http2.Framer, _ func(...string) []byte) error {
-			return repeat(many, func() error { return fr.WritePing(false, [8]byte{}) })
+			return repeat(func() error { return fr.WritePing(false, [8]byte{}) })
 		}, http2.ErrCodeEnhanceYourCalm, TroubleFlood},
 		"settings flood": {func(fr *http2.Framer, _ func(...string) []byte) error {
-			return repeat(many, func() error { return fr.WriteSettings() })
+			return repeat(func() error { return fr.WriteSettings() })
 		}, http2.ErrCodeEnhanceYourCalm, TroubleFlood},
 		"unasked ping answers": {func(fr *http2.Framer, _ func(...string) []byte) error {
-			return repeat(many, func() error { return fr.WritePing(true, [8]byte{}) })
+			return repeat(func() error { return fr.WritePing(true, [8]byte{}) })
 		}, http2.ErrCodeEnhanceYourCalm, TroubleFlood},
 		"priority flood": {func(fr *http2.Framer, _ func(...string) []byte) error {
-			return repeat(many, func() error { return fr.WritePriority(1, http2.PriorityParam{StreamDep: 3}) })
+			return repeat(func() error { return fr.WritePriority(1, http2.PriorityParam{StreamDep: 3}) })
 		}, http2.ErrCodeEnhanceYourCalm, TroubleFlood},
 		"window update flood": {func(fr *http2.Framer, _ func(...string) []byte) error {
-			return repeat(many, func() error { return fr.WriteWindowUpdate(0, 1) })
+			return repeat(func() error { return fr.WriteWindowUpdate(0, 1) })
 		}, http2.ErrCodeEnhanceYourCalm, TroubleFlood},
 		"empty data flood": {func(fr *http2.Framer, block func(...string) []byte) error {
 			_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block(plainHead...), EndHeaders: true})
-			return repeat(many, func() error { return fr.WriteData(1, false, nil) })
+			return repeat(func() error { return fr.WriteData(1, false, nil) })
 		}, http2.ErrCodeEnhanceYourCalm, TroubleFlood},
 		"continuation flood": {func(fr *http2.Framer, block func(...string) []byte) error {
 			_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block(plainHead...)})
-			return repeat(many, func() error { return fr.WriteContinuation(1, false, nil) })
+			return repeat(func() error { return fr.WriteContinuation(1, false, nil) })
 		}, http2.ErrCodeEnhanceYourCalm, TroubleContinuation},
 		"window too large": {func(fr *http2.Framer, _ func(...string) []byte) error {
 			return fr.WriteWindowUpdate(0, maxWindow)
@@ -368,8 +364,11 @@ func TestAbuseIsEnded(t *testing.T) {
 	}
 }
 
-func repeat(n int, f func() error) error {
-	for range n {
+// many is more than anybody has patience for.
+const many = 100_000
+
+func repeat(f func() error) error {
+	for range many {
 		if err := f(); err != nil {
 			return err
 		}

@@ -45,7 +45,7 @@ func TestShutdownWaitsThenAborts(t *testing.T) {
 	}
 	defer func() { _ = client.Close() }()
 	nc := <-started
-	quieted, ctx := 0, context.Context(nil)
+	quieted := 0
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	aborted := s.Shutdown(ctx, func(net.Conn) { quieted++ }, func(c net.Conn) {

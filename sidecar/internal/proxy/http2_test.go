@@ -30,7 +30,7 @@ type frames2 struct {
 	next uint32
 }
 
-func dial2(t *testing.T, address string, settings ...http2.Setting) *frames2 {
+func dial2(t *testing.T, address string) *frames2 {
 	t.Helper()
 	nc, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
 	if err != nil {
@@ -44,7 +44,7 @@ func dial2(t *testing.T, address string, settings ...http2.Setting) *frames2 {
 	if _, err := io.WriteString(nc, http2.ClientPreface); err != nil {
 		t.Fatal(err)
 	}
-	_ = c.WriteSettings(settings...)
+	_ = c.WriteSettings()
 	return c
 }
 
@@ -241,7 +241,7 @@ func TestShutdownFinishesStreamsAndTakesNoMore(t *testing.T) {
 	<-began
 	down := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		down <- s.Shutdown(ctx)
 	}()

@@ -56,9 +56,9 @@ func (w *world) listener(mode secure.Mode) *secure.Listener {
 }
 
 // dial is a client's connection with TLS. The identity may be empty.
-func (w *world) dial(t testing.TB, address, identity string, protocols ...string) *tls.Conn {
+func (w *world) dial(t testing.TB, address, identity string) *tls.Conn {
 	t.Helper()
-	c := &tls.Config{ServerName: "server", RootCAs: w.ca.Pool, NextProtos: protocols, MinVersion: tls.VersionTLS12}
+	c := &tls.Config{ServerName: "server", RootCAs: w.ca.Pool, MinVersion: tls.VersionTLS12}
 	if identity != "" {
 		c.Certificates = []tls.Certificate{w.ca.Issue(t, securetest.Leaf{URIs: []string{identity}}).TLS}
 	}

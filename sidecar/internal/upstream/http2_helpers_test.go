@@ -137,8 +137,7 @@ func fetch(x *middleware.Exchange) (a response) {
 // frame by frame.
 type peer2 struct {
 	*http2.Framer
-	nc  net.Conn
-	dec *hpack.Decoder
+	nc net.Conn
 }
 
 // newPeer2 serves each connection with f, which is given its number, from 0 on.

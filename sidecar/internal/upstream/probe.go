@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
@@ -154,12 +153,15 @@ func (c *HTTPCheck) probeHTTP2(ctx context.Context, e endpointCheck) error {
 	if err != nil {
 		return err
 	}
-	conn, err := (&http2.Transport{AllowHTTP: true, DisableCompression: true}).NewClientConn(nc)
-	if err != nil {
-		return err
+	// To net/http the connection is a plain one: TLS, where it is spoken, is below.
+	t := &http.Transport{
+		Protocols: &http.Protocols{}, DisableCompression: true,
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return nc, nil },
 	}
-	defer func() { _ = conn.Close() }()
-	res, err := conn.RoundTrip(req.WithContext(ctx))
+	t.Protocols.SetUnencryptedHTTP2(true)
+	defer t.CloseIdleConnections()
+	req.URL.Scheme = "http"
+	res, err := t.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		return err
 	}

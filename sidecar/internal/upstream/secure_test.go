@@ -47,10 +47,10 @@ func (a authority) client() *secure.Client {
 
 // serverTLS is a server of HTTP/1.1, and of HTTP/2 where both is set. It says
 // the version that it was asked in.
-func (a authority) server(t *testing.T, both bool) (s *httptest.Server, address string, conns *atomic.Int64) {
+func (a authority) server(t *testing.T, both bool) (address string, conns *atomic.Int64) {
 	t.Helper()
 	conns = &atomic.Int64{}
-	s = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.Proto)
 	}))
 	s.EnableHTTP2 = both
@@ -63,7 +63,7 @@ func (a authority) server(t *testing.T, both bool) (s *httptest.Server, address 
 	}
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	return s, s.Listener.Addr().String(), conns
+	return s.Listener.Addr().String(), conns
 }
 
 func clusterTLS(t *testing.T, p registry.Protocol, client *secure.Client, addresses ...string) *Cluster {
@@ -78,8 +78,8 @@ func clusterTLS(t *testing.T, p registry.Protocol, client *secure.Client, addres
 
 func TestProtocolOverTLS(t *testing.T) {
 	a := newAuthority(t)
-	_, both, bothConns := a.server(t, true)
-	_, old, oldConns := a.server(t, false)
+	both, bothConns := a.server(t, true)
+	old, oldConns := a.server(t, false)
 	for _, tt := range []struct {
 		declared registry.Protocol
 		request  func(*Cluster) *middleware.Exchange
@@ -118,7 +118,7 @@ func TestProtocolOverTLS(t *testing.T) {
 
 func TestACertificateThatIsNotAcceptedIsAFailureToConnect(t *testing.T) {
 	a, strangers := newAuthority(t), newAuthority(t)
-	_, address, _ := a.server(t, true)
+	address, _ := a.server(t, true)
 	for _, p := range []registry.Protocol{registry.ProtocolHTTP, registry.ProtocolHTTP2, registry.ProtocolUndeclared} {
 		c := clusterTLS(t, p, strangers.client(), address)
 		r := fetch(request2(c))
@@ -163,7 +163,7 @@ func TestTheHandshakeIsPartOfTheConnectTimeout(t *testing.T) {
 // Connections of other TLS, or of none, are not used any more.
 func TestChangedTLSMakesNewConnections(t *testing.T) {
 	a, strangers := newAuthority(t), newAuthority(t)
-	_, address, conns := a.server(t, true)
+	address, conns := a.server(t, true)
 	for _, p := range []registry.Protocol{registry.ProtocolHTTP, registry.ProtocolHTTP2} {
 		c := clusterTLS(t, p, a.client(), address)
 		before := conns.Load()
@@ -200,7 +200,7 @@ func TestChangedTLSMakesNewConnections(t *testing.T) {
 
 func TestChecksOverTLS(t *testing.T) {
 	a, strangers := newAuthority(t), newAuthority(t)
-	_, address, _ := a.server(t, true)
+	address, _ := a.server(t, true)
 	grpcServer := func(t *testing.T) string {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
