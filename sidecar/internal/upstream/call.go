@@ -76,7 +76,7 @@ func (h *host) tryHTTP2(a *middleware.Attempt) error {
 		return h.invalid("the service does not speak HTTP/2: is its protocol http?", err)
 	}
 	if err != nil {
-		return h.connectFailed(err)
+		return h.connectFailed(a, err)
 	}
 	c := newCall(a, m, st)
 	if err := a.Bind(c); err != nil {

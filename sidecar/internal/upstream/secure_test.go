@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -249,4 +250,33 @@ func TestChecksOverTLS(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Who calls from outside the mesh learns no addresses and names of instances.
+func TestAGatewaysClientsAreNotToldOfInstances(t *testing.T) {
+	a, strangers := newAuthority(t), newAuthority(t)
+	address, _ := a.server(t, true)
+	c := clusterTLS(t, registry.ProtocolHTTP, strangers.client(), address)
+	for listener, told := range map[string]bool{middleware.Outbound: true, middleware.Gateway: false} {
+		err := c.hostOf(address).connectFailed(attemptOf(t, c, listener), &secure.HandshakeError{Address: address, Err: errors.New("its certificate")})
+		if got := strings.Contains(err.(*middleware.Reject).Message, address); got != told { //nolint:errorlint // it is one
+			t.Errorf("%s: %v", listener, err)
+		}
+	}
+}
+
+// attemptOf is an attempt of a request that came to a listener.
+func attemptOf(t *testing.T, c *Cluster, listener string) (got *middleware.Attempt) {
+	t.Helper()
+	x := middleware.NewExchange(wire{})
+	x.SetTarget(&middleware.Target{
+		Route: &middleware.Route{Listener: listener},
+		Pick:  func(*middleware.Exchange) (middleware.Picker, error) { return c, nil },
+		Try: middleware.TryHandlerFunc(func(a *middleware.Attempt) error {
+			got = a
+			return errors.New("not sent")
+		}),
+	})
+	x.Serve(middleware.Router)
+	return got
 }

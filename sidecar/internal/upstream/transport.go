@@ -36,7 +36,7 @@ func (h *host) tryHTTP1(a *middleware.Attempt) error {
 	for fresh := string(a.Exchange().Request.Method) == http.MethodConnect; ; {
 		c, err := h.get(a, fresh)
 		if err != nil {
-			return h.connectFailed(err)
+			return h.connectFailed(a, err)
 		}
 		if err := a.Bind(c); err != nil {
 			h.put(c)
@@ -58,7 +58,7 @@ func (h *host) tryHTTP1(a *middleware.Attempt) error {
 	}
 }
 
-func (h *host) connectFailed(err error) error {
+func (h *host) connectFailed(a *middleware.Attempt, err error) error {
 	r := &middleware.Reject{
 		Status: http.StatusServiceUnavailable,
 		Reason: middleware.ReasonConnectFailed,
@@ -79,6 +79,8 @@ func (h *host) connectFailed(err error) error {
 		r.Message = fmt.Sprintf("no HTTP/2 connection to an instance of %s: %s", h.cluster, mute.what)
 	case errors.As(err, &tls) && h.app:
 		r.Reason, r.Message, r.Err = middleware.ReasonAppUnavailable, "no TLS connection to the app: "+tls.Error(), nil
+	case errors.As(err, &tls) && outside(a):
+		r.Message = fmt.Sprintf("no TLS connection to an instance of %s", h.cluster)
 	case errors.As(err, &tls): // whose certificate it is helps; the message has the error
 		r.Message, r.Err = fmt.Sprintf("no TLS connection to an instance of %s: %s", h.cluster, tls), nil
 	case h.app:
@@ -88,6 +90,13 @@ func (h *host) connectFailed(err error) error {
 		r.Message = fmt.Sprintf("no connection to an instance of %s", h.cluster)
 	}
 	return r
+}
+
+// outside reports whether a request came from outside the mesh: names and
+// addresses of instances are not its client's business.
+func outside(a *middleware.Attempt) bool {
+	r := a.Exchange().Route()
+	return r != nil && r.Listener == middleware.Gateway
 }
 
 // closedBeforeUse reports the keep-alive race: the server closed an unused
