@@ -89,6 +89,10 @@ func (l ListenerTLS) Validate() error {
 		switch {
 		case mode == secure.Strict || mode == secure.Permissive:
 			errs = append(errs, conf.FieldErrorf("certificates", "at least one is needed for mode %s, such as [{cert: server.pem, key: server.key}]", mode))
+		case l.Certificates != nil && mode == "":
+			errs = append(errs, conf.FieldError("certificates", "there is none in the list: give one, or mode: off"))
+		case l.MinVersion != "" && mode == "":
+			errs = append(errs, conf.FieldError("minVersion", "has no use without certificates: TLS is off"))
 		case l.Clients != nil && mode != secure.Off:
 			errs = append(errs, conf.FieldError("clients", "has no use without certificates: TLS is off"))
 		}
@@ -133,6 +137,9 @@ type UpstreamTLS struct {
 // Validate finds what is wrong with it by itself.
 func (u UpstreamTLS) Validate() error {
 	errs := []error{KeyFiles{u.Cert, u.Key}.complete("", false)}
+	if u.Identities != nil && len(u.Identities) == 0 {
+		errs = append(errs, conf.FieldError("identities", "there is none in the list, which would take any: give one, or leave the key out"))
+	}
 	for i, id := range u.Identities {
 		if err := secure.CheckID(id); err != nil {
 			errs = append(errs, conf.FieldError(fmt.Sprintf("identities[%d]", i), err.Error()))
@@ -268,6 +275,13 @@ func (c *Config) warningsTLS() []string {
 		for _, k := range l.tls.Certificates {
 			keys[c.Path(k.Key)] = true
 		}
+	}
+	if c.TLS.Gateway.Active() && c.Listen.Gateway == "" {
+		warnings = append(warnings, "tls.gateway: has no use, for listen.gateway is off")
+	}
+	if c.App != nil && c.TLS.Inbound.Active() && secure.Mode(c.TLS.Inbound.Mode) != secure.Permissive && c.registryKind() != "" {
+		warnings = append(warnings, "tls.inbound: who finds the app through the control plane calls it without TLS, and is refused: "+
+			"take mode: permissive until every caller has it as an upstream with tls")
 	}
 	clients := c.ClientsTLS()
 	for _, name := range slices.Sorted(maps.Keys(clients)) {

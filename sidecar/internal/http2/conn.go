@@ -45,24 +45,28 @@ type Conn struct {
 	readOnce sync.Once
 	done     chan struct{} // closed when Serve has returned
 
-	mu      sync.Mutex // guards what follows
-	streams map[uint32]*Stream
-	users   int    // streams that are somebody's: they count, in streams or not
-	lastIn  uint32 // the highest stream id that the peer has opened
-	nextOut uint32 // the next one of ours
-	resetOf recent // streams that we have reset: frames for them may be under way
+	mu       sync.Mutex // guards what follows
+	streams  map[uint32]*Stream
+	users    int    // streams that are somebody's: they count, in streams or not
+	lastSeen uint32 // the highest stream id that the peer has used
+	lastIn   uint32 // and the highest one of those that were taken
+	nextOut  uint32 // the next one of ours
+	resetOf  recent // streams that we have reset: frames for them may be under way
 
-	out     output
-	fw      *http2.Framer // appends to out
-	enc     *hpack.Encoder
-	block   bytes.Buffer // a header block that is being encoded
-	digits  []byte
-	names   interner
-	values  interner
-	paths   map[string]string // seen before
-	noises  budget
-	resets  budget
-	answers int // to the peer's frames, that wait for the socket
+	out    output
+	fw     *http2.Framer // appends to out
+	enc    *hpack.Encoder
+	block  bytes.Buffer // a header block that is being encoded
+	digits []byte
+
+	sender      chan struct{} // wakes the goroutine that sends through TLS; nil: there is none yet
+	senderEnded bool
+	names       interner
+	values      interner
+	paths       map[string]string // seen before
+	noises      budget
+	resets      budget
+	answers     int // to the peer's frames, that wait for the socket
 
 	sendWindow  int64 // what we may send; the peer's to raise
 	recvUnacked int   // read, and not given back to the peer's window
@@ -76,6 +80,7 @@ type Conn struct {
 	lastGoing uint32
 	final     bool // our last GOAWAY was sent: it ends with the last stream
 	draining  bool
+	brokenAt  int64 // nothing can be written any more: when reading ends too; 0: it can
 	drainAt   int64 // when our last GOAWAY goes out at the latest
 	beat      heartbeat
 	timer     *time.Timer
@@ -158,7 +163,7 @@ func (c *Conn) hello() {
 func (c *Conn) Serve() error {
 	defer close(c.done)
 	c.arm()
-	c.flush(false)
+	c.flush()
 	err := c.read()
 	c.end(err)
 	c.readOnce.Do(func() { close(c.ready) })

@@ -52,8 +52,15 @@ func (c *Conn) settings(f *http2.SettingsFrame) error {
 	if err == nil {
 		err = c.answered()
 	}
+	for n := f.NumSettings() - fewSettings; n > 0 && err == nil; n-- {
+		err = c.noise()
+	}
+	window := c.peer.window
 	if err == nil {
 		err = f.ForeachSetting(c.set)
+	}
+	if err == nil {
+		err = c.shiftWindows(c.peer.window - window)
 	}
 	if err != nil {
 		c.mu.Unlock()
@@ -64,7 +71,7 @@ func (c *Conn) settings(f *http2.SettingsFrame) error {
 		s.writable.Signal()
 	}
 	c.mu.Unlock()
-	c.flush(false)
+	c.flush()
 	c.readOnce.Do(func() { close(c.ready) })
 	if c.client {
 		c.o.Changed(c)
@@ -87,17 +94,29 @@ func (c *Conn) set(s http2.Setting) error {
 	case http2.SettingMaxConcurrentStreams:
 		c.peer.streams = s.Val
 	case http2.SettingInitialWindowSize:
-		change := int64(s.Val) - c.peer.window
 		c.peer.window = int64(s.Val)
-		for _, st := range c.streams {
-			if st.sendWindow += change; st.sendWindow > maxWindow {
-				c.o.Trouble(TroubleFlowControl)
-				return fatal(http2.ErrCodeFlowControl, "a window is larger than it may be")
-			}
-		}
 	case http2.SettingMaxFrameSize:
 		c.peer.frame = int(min(s.Val, 64<<10)) // no more at once, so that streams take turns
 	case http2.SettingMaxHeaderListSize, http2.SettingEnableConnectProtocol, http2.SettingNoRFC7540Priorities:
+	}
+	return nil
+}
+
+// fewSettings is how many entries a frame has that means well: there are ten
+// settings.
+const fewSettings = 32
+
+// shiftWindows changes every stream's window with the initial one (RFC 9113,
+// section 6.9.2). mu is held.
+func (c *Conn) shiftWindows(change int64) error {
+	if change == 0 {
+		return nil
+	}
+	for _, s := range c.streams {
+		if s.sendWindow += change; s.sendWindow > maxWindow {
+			c.o.Trouble(TroubleFlowControl)
+			return fatal(http2.ErrCodeFlowControl, "a window is larger than it may be")
+		}
 	}
 	return nil
 }
@@ -111,7 +130,7 @@ func (c *Conn) ping(f *http2.PingFrame) error {
 			err = c.noise()
 		}
 		c.mu.Unlock()
-		c.flush(false)
+		c.flush()
 		return err
 	}
 	err := c.noise()
@@ -122,7 +141,7 @@ func (c *Conn) ping(f *http2.PingFrame) error {
 		_ = c.fw.WritePing(true, f.Data)
 	}
 	c.mu.Unlock()
-	c.flush(false)
+	c.flush()
 	return err
 }
 

@@ -10,6 +10,7 @@ func (c *Conn) data(fh http2.FrameHeader) error {
 		c.o.Trouble(TroubleProtocol)
 		return fatal(http2.ErrCodeProtocol, "DATA without a stream")
 	}
+	c.nc.LimitRead(c.o.WriteTimeout) // unlike other frames, a body may come slowly
 	n, pad := int(fh.Length), 0
 	if fh.Flags.Has(http2.FlagDataPadded) {
 		var length [1]byte
@@ -51,7 +52,7 @@ func (c *Conn) data(fh http2.FrameHeader) error {
 			return c.endStream(fh.StreamID, code, fault)
 		}
 		if said {
-			c.flush(false)
+			c.flush()
 		}
 		return nil
 	}
@@ -86,7 +87,7 @@ func (c *Conn) take(s *Stream, fh http2.FrameHeader, n, pad int, end bool) error
 			k.release()
 		}
 		if said {
-			c.flush(false)
+			c.flush()
 		}
 		return nil
 	}
@@ -113,7 +114,7 @@ func (c *Conn) take(s *Stream, fh http2.FrameHeader, n, pad int, end bool) error
 	s.readable.Broadcast()
 	c.mu.Unlock()
 	if said {
-		c.flush(false)
+		c.flush()
 	}
 	return nil
 }
@@ -131,10 +132,13 @@ func (c *Conn) dataFault(s *Stream, fh http2.FrameHeader, n int, end bool) (code
 			c.o.Trouble(TroubleProtocol)
 			return 0, "", fatal(http2.ErrCodeProtocol, "DATA on a stream that was not opened")
 		}
+		if n > 0 && c.resetOf.take(fh.StreamID, int(fh.Length)) {
+			return 0, "", nil
+		}
 		if err := c.noiseOf(n); err != nil {
 			return 0, "", err
 		}
-		if c.resetOf.has(fh.StreamID) {
+		if c.client || c.resetOf.has(fh.StreamID) {
 			return 0, "", nil
 		}
 		c.o.Trouble(TroubleProtocol)

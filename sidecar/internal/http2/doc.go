@@ -72,7 +72,9 @@ func (o *Options) complete() {
 		o.StreamWindow = DefaultStreamWindow
 	}
 	if o.ConnWindow == 0 {
-		o.ConnWindow = min(o.Streams*o.StreamWindow, maxConnWindow)
+		// Streams that were reset hold what they have until their users are through,
+		// and up to one window is read and not given back.
+		o.ConnWindow = min((2*o.Streams+1)*o.StreamWindow, maxConnWindow)
 	}
 	o.ConnWindow = max(o.ConnWindow, defaultWindow)
 	if o.FrameTimeout == 0 {

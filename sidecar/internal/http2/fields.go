@@ -226,6 +226,9 @@ func (f *fieldSink) finish(end bool) string {
 	h := f.head
 	h.TooLarge, h.End = f.large, end
 	if f.large && f.bad == "" && (f.kind == responseBlock || len(h.Method) > 0) {
+		if !end {
+			h.ContentLength = -1
+		}
 		return "" // it is answered as what it is
 	}
 	if f.cookies > 1 {

@@ -169,11 +169,11 @@ func (c *Conn) place(id uint32, end bool) (block, error) {
 		return wrong(http2.ErrCodeProtocol, "HEADERS on a stream that was not opened")
 	case id%2 == 0:
 		return wrong(http2.ErrCodeProtocol, "a client's streams have odd numbers")
-	case id <= c.lastIn:
+	case id <= c.lastSeen:
 		return wrong(http2.ErrCodeStreamClosed, "HEADERS on a stream that is closed")
 	}
-	c.lastIn = id
-	if c.final {
+	c.lastSeen = id
+	if c.final || c.err != nil { // the client has been told, or will be, that it was not taken
 		lost.refuse(http2.ErrCodeRefusedStream, "")
 		return lost, nil
 	}
@@ -184,6 +184,7 @@ func (c *Conn) place(id uint32, end bool) (block, error) {
 		lost.refuse(http2.ErrCodeRefusedStream, "")
 		return lost, c.gaveUp()
 	}
+	c.lastIn = id
 	s := c.newStream()
 	s.id, s.opened = id, true
 	s.sendWindow = c.peer.window

@@ -2,6 +2,7 @@ package http2
 
 import (
 	"encoding/binary"
+	"io"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -60,7 +61,7 @@ func (c *Conn) Suspect() {
 	c.mu.Lock()
 	c.suspect()
 	c.mu.Unlock()
-	c.flush(true)
+	c.flush()
 }
 
 func (c *Conn) sendPing(word uint64) {
@@ -108,7 +109,7 @@ func (c *Conn) Drain() {
 	c.drainAt = now() + int64(drainPatience)
 	c.setTimer(c.drainAt)
 	c.mu.Unlock()
-	c.flush(true)
+	c.flush()
 }
 
 // lastGoAway says which stream was the last. mu is held.
@@ -187,9 +188,15 @@ func (c *Conn) tick() {
 	for _, s := range c.streams {
 		s.tick(due)
 	}
+	if c.beat.last > c.beat.asked { // its answer is behind what it sends
+		c.beat.asked = 0
+	}
 	if c.beat.asked != 0 && due(c.beat.asked+int64(patience)) {
 		c.o.Trouble(TroubleSlow)
 		c.fail(fatal(http2.ErrCodeNo, "no answer to PING"))
+	}
+	if due(c.brokenAt) {
+		c.fail(io.ErrClosedPipe)
 	}
 	if c.draining && !c.client && !c.final && due(c.drainAt) {
 		c.lastGoAway()
@@ -197,6 +204,7 @@ func (c *Conn) tick() {
 	if c.users == 0 && c.o.IdleTimeout > 0 && c.idleSince != 0 && due(c.idleSince+int64(c.o.IdleTimeout)) {
 		c.idleSince = 0
 		if !c.client {
+			c.final = true
 			_ = c.fw.WriteGoAway(c.lastIn, http2.ErrCodeNo, nil)
 		}
 		c.fail(errOver)
@@ -205,7 +213,7 @@ func (c *Conn) tick() {
 		c.setTimer(next)
 	}
 	c.mu.Unlock()
-	c.flush(false)
+	c.flush()
 }
 
 // tick wakes a stream whose wait is over. mu is held.

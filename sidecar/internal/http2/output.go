@@ -68,31 +68,32 @@ func (o *output) clear() {
 	}
 }
 
-// flush sends what there is to send, unless somebody is at it. It waits for the
-// socket only where that cannot be helped (TLS) and the caller may.
-func (c *Conn) flush(mayWait bool) {
+// flushRounds is how often a goroutine sends what has gathered while it sent:
+// others' data must not keep it from its own work.
+const flushRounds = 2
+
+// flush sends what there is to send, unless somebody is at it. It never waits
+// for the peer: what the socket does not take at once, another goroutine sends,
+// and everything that goes through TLS, which cannot write a part.
+func (c *Conn) flush() {
 	c.mu.Lock()
 	if c.out.writing || c.out.len() == 0 || c.out.broken {
 		c.mu.Unlock()
 		return
 	}
 	c.out.writing = true
+	if c.nc.Raw() == nil {
+		c.wakeSender()
+		c.mu.Unlock()
+		return
+	}
 	if c.users > 1 {
 		// Others may have something to say by now: one system call for all of it.
 		c.mu.Unlock()
 		runtime.Gosched()
 		c.mu.Lock()
 	}
-	if c.nc.Raw() == nil {
-		c.mu.Unlock()
-		if mayWait {
-			c.send(nil, 0)
-		} else {
-			go c.send(nil, 0)
-		}
-		return
-	}
-	for {
+	for range flushRounds {
 		b := c.next()
 		c.mu.Unlock()
 		if b == nil {
@@ -110,6 +111,34 @@ func (c *Conn) flush(mayWait bool) {
 		b.release()
 		c.mu.Lock()
 	}
+	c.mu.Unlock()
+	go c.send(nil, 0)
+}
+
+// wakeSender has the connection's own sender send. mu is held, and writing is
+// set: nobody else does so before it is through.
+func (c *Conn) wakeSender() {
+	if c.sender == nil {
+		c.sender = make(chan struct{}, 1)
+		go func() {
+			for range c.sender {
+				c.send(nil, 0)
+			}
+		}()
+	}
+	if !c.senderEnded {
+		c.sender <- struct{}{}
+	}
+}
+
+// endSender is the end of the sender, when nobody is writing any more.
+func (c *Conn) endSender() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sender != nil && !c.senderEnded {
+		close(c.sender)
+	}
+	c.senderEnded = true
 }
 
 // next is what is to be sent next; nil when there is nothing, and then nobody is
@@ -154,16 +183,29 @@ func (c *Conn) send(b *buffer, n int) {
 
 func (c *Conn) sendFailed(b *buffer, err error) {
 	b.release()
-	if isTimeout(err) && !c.nc.WriteBroken() {
+	slow := isTimeout(err)
+	if slow && !c.nc.WriteBroken() {
 		c.o.Trouble(TroubleSlow)
 	}
 	c.mu.Lock()
 	c.out.broken = true
 	c.out.writing = false
 	c.out.idle.Broadcast()
-	c.fail(err)
+	if slow {
+		c.fail(err)
+	} else {
+		// A peer that has closed may have said before what streams wait for: it is
+		// read to its end.
+		c.goingAway = true
+		c.brokenAt = now() + int64(lingerTime)
+		c.setTimer(c.brokenAt)
+	}
+	for _, s := range c.streams {
+		s.writable.Broadcast()
+	}
 	c.wakeBlocked()
 	c.mu.Unlock()
+	c.o.Changed(c)
 }
 
 // Bounds on the end of a connection.
@@ -174,13 +216,17 @@ const (
 
 // lastWords sends what is left to say, if the peer takes it, and closes.
 func (c *Conn) lastWords(say bool) {
+	defer c.endSender()
 	defer func() { _ = c.nc.Close() }()
 	if !say {
+		c.mu.Lock()
+		c.out.broken = true
+		c.mu.Unlock()
 		return
 	}
 	stop := time.AfterFunc(lastWriteTime, c.nc.BreakWrite)
 	defer stop.Stop()
-	c.flush(true)
+	c.flush()
 	c.mu.Lock()
 	for c.out.writing {
 		c.out.idle.Wait()

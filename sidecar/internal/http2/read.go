@@ -132,7 +132,7 @@ func (c *Conn) endStream(id uint32, code http2.ErrCode, reason string) error {
 	}
 	switch {
 	case s == nil:
-		c.resetOf.add(id)
+		c.resetOf.add(id, 0)
 		_ = c.fw.WriteRSTStream(id, code)
 		c.mu.Unlock()
 	case c.h != nil && !s.ready: // nobody has it
@@ -145,7 +145,7 @@ func (c *Conn) endStream(id uint32, code http2.ErrCode, reason string) error {
 		c.resetStream(s, code, reason)
 		c.failStream(s, s.err)
 	}
-	c.flush(false)
+	c.flush()
 	return nil
 }
 
@@ -154,23 +154,40 @@ func (c *Conn) idle(id uint32) bool {
 	if ours := id%2 == 1; ours == c.client {
 		return id >= c.nextOut || !c.client
 	}
-	return id > c.lastIn
+	return id > c.lastSeen
 }
 
-// recent remembers the last few streams that we have reset.
+// recent remembers the last few streams that we have reset: what the peer had
+// sent by then may still come, as much of it as the stream's window had room for.
 type recent struct {
-	ids [64]uint32
-	at  int
+	last [64]struct {
+		id   uint32
+		left int // of the window
+	}
+	at int
 }
 
-func (r *recent) add(id uint32) {
-	r.ids[r.at%len(r.ids)] = id
+func (r *recent) add(id uint32, left int) {
+	x := &r.last[r.at%len(r.last)]
+	x.id, x.left = id, left
 	r.at++
 }
 
 func (r *recent) has(id uint32) bool {
-	for _, x := range r.ids {
-		if x == id {
+	for i := range r.last {
+		if r.last[i].id == id {
+			return true
+		}
+	}
+	return false
+}
+
+// take reports whether n bytes for a stream may have been under way when it was
+// reset, and counts them.
+func (r *recent) take(id uint32, n int) bool {
+	for i := range r.last {
+		if x := &r.last[i]; x.id == id && x.left >= n {
+			x.left -= n
 			return true
 		}
 	}

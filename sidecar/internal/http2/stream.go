@@ -113,6 +113,14 @@ func (s *Stream) failure() error {
 	return s.err
 }
 
+// mayWrite is failure for who writes. mu is held.
+func (s *Stream) mayWrite() error {
+	if err := s.failure(); err != nil || !s.c.out.broken {
+		return err
+	}
+	return &StreamError{Code: CodeInternal, Remote: true, Conn: true, Reason: "the peer does not read any more"}
+}
+
 // awaitRead waits for something to read. mu is held.
 func (s *Stream) awaitRead() error {
 	if s.readUntil == 0 && s.readLimit > 0 {
@@ -134,6 +142,7 @@ func (s *Stream) AwaitHead() (*Head, error) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer func() { s.readUntil = 0 }()
 	for {
 		switch {
 		case s.cause != nil:
@@ -143,7 +152,6 @@ func (s *Stream) AwaitHead() (*Head, error) {
 			s.interims = s.interims[1:]
 			return h, nil
 		case s.ready:
-			s.readUntil = 0
 			return &s.head, nil
 		case s.err != nil:
 			return nil, s.err
@@ -158,7 +166,7 @@ func (s *Stream) AwaitHead() (*Head, error) {
 func (s *Stream) Read(p []byte) (int, error) {
 	n, credit, err := s.read(p)
 	if credit {
-		s.c.flush(true)
+		s.c.flush()
 	}
 	return n, err
 }
@@ -167,6 +175,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 func (s *Stream) read(p []byte) (n int, credit bool, err error) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
+	defer func() { s.readUntil = 0 }()
 	for s.body.size == 0 {
 		switch {
 		case s.cause != nil:
@@ -180,7 +189,6 @@ func (s *Stream) read(p []byte) (n int, credit bool, err error) {
 			return 0, false, err
 		}
 	}
-	s.readUntil = 0
 	n = s.body.read(p)
 	if s.body.size == 0 && s.recvEnd {
 		err = io.EOF
@@ -205,7 +213,7 @@ func (s *Stream) give(n int) bool {
 // giveBack does so for the connection's window. mu is held.
 func (c *Conn) giveBack(n int) bool {
 	c.recvUnacked += n
-	if c.recvUnacked < c.o.ConnWindow/2 || c.err != nil {
+	if c.recvUnacked < min(c.o.ConnWindow/2, c.o.StreamWindow) || c.err != nil {
 		return false
 	}
 	_ = c.fw.WriteWindowUpdate(0, uint32(c.recvUnacked)) //nolint:gosec // at most the window
@@ -259,7 +267,7 @@ func (s *Stream) Reset(code ErrCode) {
 	s.c.mu.Lock()
 	s.c.resetStream(s, code, "")
 	s.c.mu.Unlock()
-	s.c.flush(true)
+	s.c.flush()
 }
 
 // resetStream says that a stream is over. mu is held.
@@ -269,7 +277,7 @@ func (c *Conn) resetStream(s *Stream, code ErrCode, reason string) {
 	}
 	if s.opened && c.streams[s.id] == s {
 		delete(c.streams, s.id)
-		c.resetOf.add(s.id)
+		c.resetOf.add(s.id, s.recvLeft)
 		if c.err == nil {
 			_ = c.fw.WriteRSTStream(s.id, code)
 		}
@@ -315,7 +323,7 @@ func (s *Stream) Finish() {
 	over := c.over()
 	c.mu.Unlock()
 	s.recycle()
-	c.flush(true)
+	c.flush()
 	if over {
 		c.nc.BreakRead()
 	}

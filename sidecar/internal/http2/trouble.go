@@ -35,7 +35,8 @@ const (
 	noiseBudget    = 2000
 	noisePerSecond = 200
 	noiseOfStream  = 16
-	noiseOfData    = 512 // bytes of data, ours or theirs, that earn one
+	noiseOfFrame   = 4   // of a frame with data, ours or theirs,
+	noiseOfData    = 512 // and bytes in it that earn one more
 	// resetBudget is how many streams may be reset before they were answered. One
 	// that is answered earns one back: a client that gives up half of what it
 	// asks for has nothing to fear.

@@ -22,7 +22,7 @@ func (s *Stream) WriteRequest(r *middleware.Request, o RequestOptions, end bool)
 	s.headSent, s.sendEnd = true, end
 	c.mu.Unlock()
 	if end {
-		c.flush(true)
+		c.flush()
 	}
 	return nil
 }
@@ -53,7 +53,7 @@ func (s *Stream) start() error {
 func (s *Stream) WriteResponse(r *middleware.Response, end bool) error {
 	c := s.c
 	c.mu.Lock()
-	if err := s.failure(); err != nil {
+	if err := s.awaitOutput(); err != nil {
 		c.mu.Unlock()
 		return err
 	}
@@ -67,7 +67,7 @@ func (s *Stream) WriteResponse(r *middleware.Response, end bool) error {
 	s.ended()
 	c.mu.Unlock()
 	if end {
-		c.flush(true)
+		c.flush()
 	}
 	return nil
 }
@@ -76,14 +76,14 @@ func (s *Stream) WriteResponse(r *middleware.Response, end bool) error {
 func (s *Stream) WriteInterim(status int, h *middleware.Header) error {
 	c := s.c
 	c.mu.Lock()
-	if err := s.failure(); err != nil || s.headSent {
+	if err := s.awaitOutput(); err != nil || s.headSent {
 		c.mu.Unlock()
 		return err
 	}
 	c.encodeResponse(status, h, -1)
 	c.putBlock(s.id, false)
 	c.mu.Unlock()
-	c.flush(true)
+	c.flush()
 	return nil
 }
 
@@ -96,7 +96,7 @@ func (s *Stream) WriteTrailer(h *middleware.Header) error {
 	}
 	c := s.c
 	c.mu.Lock()
-	if err := s.failure(); err != nil {
+	if err := s.awaitOutput(); err != nil {
 		c.mu.Unlock()
 		return err
 	}
@@ -106,7 +106,7 @@ func (s *Stream) WriteTrailer(h *middleware.Header) error {
 	s.sendEnd = true
 	s.ended()
 	c.mu.Unlock()
-	c.flush(true)
+	c.flush()
 	return nil
 }
 
@@ -129,7 +129,7 @@ func (s *Stream) WriteData(p []byte, end bool) (int, error) {
 	}
 	c.mu.Lock()
 	for {
-		if err := s.failure(); err != nil {
+		if err := s.mayWrite(); err != nil {
 			c.mu.Unlock()
 			return done, err
 		}
@@ -151,6 +151,9 @@ func (s *Stream) WriteData(p []byte, end bool) (int, error) {
 			}
 		}
 		c.putData(s, p[:n], last && end)
+		if last || n >= dribble {
+			c.worked(n)
+		}
 		done += n
 		if p = p[n:]; last {
 			break
@@ -163,7 +166,7 @@ func (s *Stream) WriteData(p []byte, end bool) (int, error) {
 	send := end || c.out.len() >= outputLimit/2
 	c.mu.Unlock()
 	if send {
-		c.flush(true)
+		c.flush()
 	}
 	return done, nil
 }
@@ -177,11 +180,17 @@ func (s *Stream) awaitWindow(n int) (int, error) {
 		s.writeUntil = 0
 		return int(can), nil
 	}
+	return 0, s.awaitWrite()
+}
+
+// awaitWrite waits until there may be room to write. mu is held.
+func (s *Stream) awaitWrite() error {
+	c := s.c
 	if c.out.len() > 0 && !c.out.writing && !c.out.broken { // what the peer is to answer has to be sent
 		c.mu.Unlock()
-		c.flush(true)
+		c.flush()
 		c.mu.Lock()
-		return 0, nil
+		return nil
 	}
 	if s.writeUntil == 0 && s.writeLimit > 0 {
 		s.writeUntil = c.until(s.writeLimit)
@@ -194,9 +203,24 @@ func (s *Stream) awaitWindow(n int) (int, error) {
 	if s.writeUntil != 0 && time.Now().UnixNano() >= s.writeUntil {
 		s.writeUntil = 0
 		c.suspect()
-		return 0, os.ErrDeadlineExceeded
+		return os.ErrDeadlineExceeded
 	}
-	return 0, nil
+	return nil
+}
+
+// awaitOutput waits until the output has room for a head, which no window holds
+// back: a client that reads nothing must not have answers gather here. mu is
+// held.
+func (s *Stream) awaitOutput() error {
+	for {
+		if err := s.mayWrite(); err != nil || s.c.out.len() < outputLimit {
+			s.writeUntil = 0
+			return err
+		}
+		if err := s.awaitWrite(); err != nil {
+			return err
+		}
+	}
 }
 
 // putData appends a DATA frame. mu is held.
@@ -212,16 +236,12 @@ func (c *Conn) putData(s *Stream, p []byte, end bool) {
 	copy(b[frameHeader:], p)
 	s.sendWindow -= int64(n)
 	c.sendWindow -= int64(n)
-	c.worked(n)
 }
 
-// worked earns a peer its allowance back: n bytes of data went one way or the
-// other. mu is held.
-func (c *Conn) worked(n int) {
-	if n >= dribble {
-		c.noises.earn(1 + n/noiseOfData)
-	}
-}
+// worked earns a peer its allowance back: a frame with n bytes of data went one
+// way or the other. Peers that measure the connection answer each of them, also a
+// small one, with a WINDOW_UPDATE and a PING. mu is held.
+func (c *Conn) worked(n int) { c.noises.earn(noiseOfFrame + n/noiseOfData) }
 
 // dribble is the size below which a frame of data brings nothing forward: a peer
 // that opens its window byte by byte has us send ten times as much
@@ -229,7 +249,7 @@ func (c *Conn) worked(n int) {
 const dribble = 64
 
 // Flush sends what was written, if nobody is sending already.
-func (s *Stream) Flush() { s.c.flush(true) }
+func (s *Stream) Flush() { s.c.flush() }
 
 // wakeBlocked has those look again that wait for the connection. mu is held.
 func (c *Conn) wakeBlocked() {

@@ -18,13 +18,14 @@ type body2 struct {
 	mu      sync.Mutex // held while reading
 	tell    bool       // the client waits for 100 Continue
 	stopped bool
+	ended   bool
 }
 
 // begin makes it the body of the stream's request.
 func (b *body2) begin(head *http2.Head) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.tell, b.stopped = head.Continue, false
+	b.tell, b.stopped, b.ended = head.Continue, false, false
 	if !head.End {
 		b.st.x.Request.Body.Reset(b)
 	}
@@ -51,8 +52,11 @@ func (b *body2) Read(p []byte) (int, error) {
 	case err == nil:
 		return n, nil
 	case err == io.EOF:
-		r, t := &st.x.Request, st.s.Trailer()
-		r.Trailer, *t = *t, r.Trailer
+		if !b.ended { // it may be asked for more than once
+			b.ended = true
+			r, t := &st.x.Request, st.s.Trailer()
+			r.Trailer, *t = *t, r.Trailer
+		}
 		return n, io.EOF
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, middleware.ErrIdle

@@ -39,6 +39,9 @@ func (c *conn) serveHTTP2(early []byte) bool {
 	c.http2 = h
 	aborted := c.aborted
 	c.mu.Unlock()
+	if !aborted {
+		c.nc.MendRead() // endIdle's, who took the connection for one that waits
+	}
 	switch {
 	case aborted:
 		h.c.Close()

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/outrigger-mesh/outrigger/registry"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/upstream"
 )
 
@@ -180,6 +182,37 @@ func TestTrailersCrossFromHTTP2ToHTTP1AndBack(t *testing.T) {
 	trailer := c.head(id)
 	if len(trailer.Fields) != 1 || trailer.Fields[0].Name != "x-sum" || trailer.Fields[0].Value != "senttrailersa=1; b=2" || !trailer.StreamEnded() {
 		t.Errorf("%v", trailer.Fields)
+	}
+}
+
+// A response of HTTP/2 may have a content-length, and trailers all the same.
+func TestTrailersBehindABodyOfKnownLength(t *testing.T) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Header().Set("Content-Length", "4")
+		_, _ = io.WriteString(w, "data")
+		w.Header().Set(http.TrailerPrefix+"Grpc-Status", "7")
+	}))
+	srv.Config.Protocols = &http.Protocols{}
+	srv.Config.Protocols.SetUnencryptedHTTP2(true)
+	srv.Start()
+	t.Cleanup(srv.Close)
+	c := upstream.NewApp(upstream.Config{Name: "app", Protocol: registry.ProtocolHTTP2}, srv.Listener.Addr().String())
+	t.Cleanup(c.Close)
+	address := serve(t, Options{Listener: "inbound", Dispatcher: to(c)})
+	for name, rt := range map[string]http.RoundTripper{"HTTP/2": client2(t, address), "HTTP/1.1": client(t, address)} {
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://x/p.S/M", strings.NewReader("x"))
+		req.Header.Set("Content-Type", "application/grpc")
+		req.Header.Set("TE", "trailers")
+		res, err := rt.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if string(body) != "data" || err != nil || res.Trailer.Get("Grpc-Status") != "7" {
+			t.Errorf("%s: %q, %v, %v", name, body, err, res.Trailer)
+		}
 	}
 }
 

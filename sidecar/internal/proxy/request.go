@@ -120,6 +120,9 @@ func (c *conn) respond(x *middleware.Exchange, framing http1.Framing) bool {
 	// A client that was refused a tunnel may have sent what was meant for it.
 	closing := framing.Close || c.s.draining.Load() || c.stream.unwanted(x) || string(x.Request.Method) == http.MethodConnect
 	old := x.Request.Proto == middleware.HTTP10
+	if !old && r.ContentLength > 0 && (r.Header.Has("trailer") || middleware.IsGRPC(&r.Header)) {
+		r.ContentLength = -1 // of HTTP/2, where a body may have a length and trailers: here it is one or the other
+	}
 	st := c.stream
 	st.writing.Lock() // an interim response that is being sent comes first
 	st.limitWrite()

@@ -2,10 +2,13 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/outrigger-mesh/outrigger/middleware"
 	"github.com/outrigger-mesh/outrigger/sidecar/internal/http1"
@@ -78,7 +81,8 @@ func (c *conn) handshake() bool {
 	above := tls.Server(socket, c.s.o.TLS.Config())
 	if err := above.Handshake(); err != nil { //nolint:noctx // its limits are the connection's, which the server's end breaks
 		reason := c.s.o.TLS.Failed(err)
-		c.s.o.Logger.Debug("TLS handshake failed", "listener", c.s.o.Listener, "peer", c.peer, "reason", string(reason), "error", err)
+		c.s.o.Logger.Log(context.Background(), c.s.failedHandshake(reason), "TLS handshake failed",
+			"listener", c.s.o.Listener, "peer", c.peer, "reason", string(reason), "error", err)
 		if reason != secure.Gone && reason != secure.Timeout {
 			c.linger(lingerDone) // the client reads why
 		}
@@ -89,6 +93,21 @@ func (c *conn) handshake() bool {
 	c.secured = &session{identity: secure.Identity(state.PeerCertificates), alpn: state.NegotiatedProtocol}
 	c.use(above)
 	return true
+}
+
+// handshakeLogEvery is how often a failed handshake is told to everybody; who
+// wants to see all of them logs at debug.
+const handshakeLogEvery = 5 * time.Second
+
+// failedHandshake is the level at which a failed handshake is logged: who set up
+// a client wants to know why it is refused, and nobody wants a line for each
+// attempt of a scanner.
+func (s *Server) failedHandshake(reason secure.Reason) slog.Level {
+	now, last := time.Now().UnixNano(), s.lastHandshake.Load()
+	if reason == secure.Gone || now-last < int64(handshakeLogEvery) || !s.lastHandshake.CompareAndSwap(last, now) {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
 }
 
 // use makes nc, which is above the connection's socket, the connection. Who

@@ -67,6 +67,8 @@ type Server struct {
 	streams  sync.Pool // of *stream
 	conns    *intake.Conns[*conn]
 	streams2 sync.Pool // of *stream2
+
+	lastHandshake atomic.Int64 // when a failed one was logged, in Unix nanoseconds
 }
 
 // New makes a server; Serve starts it.

@@ -142,8 +142,9 @@ func (st *stream2) respond() {
 	err = st.writeError(err)
 	reason := reasonOf(err)
 	x.SetReason(reason)
+	grpc := x.GRPC() && middleware.IsGRPC(&r.Header) // whose bytes are not ours any more after the end
 	st.end(err)
-	if !st.lastWord(reason) {
+	if !grpc || !st.lastWord(reason) {
 		st.s.Reset(http2.CodeInternal)
 	}
 }
@@ -172,7 +173,8 @@ func (st *stream2) write(r *middleware.Response) error {
 	for sent := int64(0); ; {
 		n, err := r.Body.Read(buf[:])
 		sent += int64(n)
-		over := err == io.EOF || err == nil && r.ContentLength > 0 && sent == r.ContentLength && r.Trailer.Len() == 0
+		// A body may have its length and trailers too: it ends where it says so.
+		over := err == io.EOF || err == nil && ended(r.Body)
 		end := over && r.Trailer.Len() == 0
 		switch {
 		case over && r.ContentLength > 0 && sent < r.ContentLength:
@@ -207,6 +209,13 @@ const bodySize = 16 << 10
 
 var bodies = sync.Pool{New: func() any { return new([bodySize]byte) }}
 
+// ended reports whether a body was read to its end, trailers included; false
+// also where it does not say.
+func ended(r io.Reader) bool {
+	b, ok := r.(interface{ Ended() bool })
+	return ok && b.Ended()
+}
+
 func buffered(r io.Reader) int {
 	if b, ok := r.(interface{ Buffered() int }); ok {
 		return b.Buffered()
@@ -232,8 +241,7 @@ func (st *stream2) writeError(err error) error {
 // lastWord tells the client of a gRPC call, whose response has broken off, why:
 // in trailers, which a reset could not say. It reports whether it could.
 func (st *stream2) lastWord(reason middleware.Reason) bool {
-	x := st.x
-	if !x.GRPC() || reason == middleware.ReasonClientGone || !middleware.IsGRPC(&x.Response.Header) {
+	if reason == middleware.ReasonClientGone {
 		return false
 	}
 	st.s.Mend()

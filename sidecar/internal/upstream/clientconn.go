@@ -99,6 +99,9 @@ func (c *clientConn) readError(err error) error {
 // Buffered is for writers that want to send head and body at once.
 func (c *clientConn) Buffered() int { return c.body.Buffered() }
 
+// Ended reports whether the body was read to its end.
+func (c *clientConn) Ended() bool { return c.body.Complete() }
+
 // Close does nothing: Finish knows whether the body was read whole.
 func (c *clientConn) Close() error { return nil }
 

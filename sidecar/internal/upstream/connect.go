@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"syscall"
 	"time"
 
@@ -89,6 +90,9 @@ func (h *host) awaitSettings(ctx context.Context, m *mux, asked bool) error {
 		return err
 	}
 	what, cause := "it says something else", errNotHTTP2
+	if alert := certificateAlert(err); alert != nil && !silent {
+		return &secure.HandshakeError{Address: h.address, Err: alert}
+	}
 	switch {
 	case silent:
 		what, cause = "it says nothing", context.DeadlineExceeded
@@ -104,6 +108,18 @@ func (h *host) awaitSettings(ctx context.Context, m *mux, asked bool) error {
 	h.logger().Debug("endpoint taken for a server of HTTP/1.1 after it was asked for HTTP/2",
 		"cluster", h.cluster, "endpoint", h.address, "since", what, "for", onlyHTTP1For)
 	return errOnlyHTTP1
+}
+
+// certificateAlert is the word of a server that does not take our certificate, or
+// wants one. With TLS 1.3 it comes when the handshake is through for us (RFC
+// 8446, section 4.4.2.4): the first read finds it, and nothing that was sent
+// meanwhile was looked at. nil: it is something else.
+func certificateAlert(err error) error {
+	var op *net.OpError // the form in which crypto/tls gives an alert
+	if errors.As(err, &op) && op.Op == "remote error" && strings.Contains(op.Err.Error(), "certificate") {
+		return op.Err
+	}
+	return nil
 }
 
 // hungUp reports that a connection has ended without a word.

@@ -408,7 +408,7 @@ func TestSlowReadersDoNotStopOthers(t *testing.T) {
 	for _, x := range slow { // as much as may come has come
 		until(t, "the stream's window is used up", func() bool {
 			b, ok := x.Response.Body.(interface{ Buffered() int })
-			return ok && b.Buffered() > 200<<10
+			return ok && b.Buffered() > 96<<10
 		})
 	}
 	x := request2(c)

@@ -53,7 +53,7 @@ func newMux(h *host, nc *netio.Conn, secure bool) *mux {
 // the responses to clients that do not read must not stop those to others (RFC
 // 9113, section 5.2.2). What is kept for a client is bounded by its stream's
 // window.
-func connWindow(streams int) int { return min(streams*http2.DefaultStreamWindow, maxConnWindow) }
+func connWindow(streams int) int { return min((streams+1)*http2.DefaultStreamWindow, maxConnWindow) }
 
 // maxConnWindow is below the largest window that there is (RFC 9113, section
 // 6.9.1).

@@ -44,6 +44,9 @@ func (s *muxes) all() []*mux {
 func (s *muxes) add(m *mux) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if m.retired.Load() { // it has ended already; who retires it looks for it here afterwards
+		return true
+	}
 	next := append(slices.Clone(s.all()), m)
 	s.list.Store(&next)
 	return !s.closed
@@ -290,7 +293,7 @@ func (h *host) openMore(p *Pool, extra int) bool {
 		return false
 	}
 	for _, m := range list {
-		if m.open.Load() <= 0 {
+		if m.open.Load() == 0 { // negative: it is on its way out
 			return false // the peer takes no stream at present: another connection would be no better
 		}
 	}

@@ -251,10 +251,18 @@ func (c *clientConn) broken(err error) error {
 	if errors.As(err, &malformed) || errors.Is(err, http1.ErrHeadTooLarge) {
 		return c.invalid(err)
 	}
+	if alert := certificateAlert(err); alert != nil && !c.answered {
+		c.attempt.MarkUnsent()
+		return c.host.connectFailed(c.attempt, &secure.HandshakeError{Address: c.host.address, Err: alert})
+	}
 	if errors.Is(err, io.EOF) {
 		err = errors.New("connection closed before the response")
 	}
-	return c.host.reset(err)
+	r := c.host.reset(err)
+	if !c.reused && !c.answered && c.host.spoken.http2.Load() != 0 {
+		r.Message += ": it was asked over HTTP/1.1, and has spoken HTTP/2 before; is its protocol http2?"
+	}
+	return r
 }
 
 func (c *clientConn) invalid(err error) error {
@@ -263,7 +271,7 @@ func (c *clientConn) invalid(err error) error {
 }
 
 // reset is the answer where an endpoint has not answered.
-func (h *host) reset(err error) error {
+func (h *host) reset(err error) *middleware.Reject {
 	return &middleware.Reject{
 		Status:  http.StatusBadGateway,
 		Reason:  middleware.ReasonUpstreamReset,
