@@ -52,7 +52,10 @@ func ParseRequest(head []byte, r *middleware.Request) (Framing, error) {
 	}
 	if s.wantsUp && len(s.upgrade) > 0 && r.Proto == middleware.HTTP11 {
 		r.Upgrade = s.upgrade
-		if r.ContentLength != 0 {
+		if r.ContentLength != 0 && onlyH2C(s.upgrade) { // as some clients ask by the way: it is left alone (RFC 9110, section 7.8)
+			r.Upgrade = nil
+			r.Header.Del("http2-settings")
+		} else if r.ContentLength != 0 {
 			return f, BadUpgrade // what follows the body and what the upgrade could be confused
 		}
 	}
@@ -61,6 +64,16 @@ func ParseRequest(head []byte, r *middleware.Request) (Framing, error) {
 	}
 	s.dropNamed(&r.Header)
 	return f, nil
+}
+
+// onlyH2C reports whether a list of protocols has h2c in it and nothing else.
+func onlyH2C(list []byte) bool {
+	for p := range bytes.SplitSeq(list, []byte{','}) {
+		if !middleware.EqualFold(bytes.TrimSpace(p), "h2c") {
+			return false
+		}
+	}
+	return true
 }
 
 var (

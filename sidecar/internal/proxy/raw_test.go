@@ -403,3 +403,16 @@ func TestForwardedFieldsAreAddedAtTheEdge(t *testing.T) {
 		t.Errorf("got %s", body)
 	}
 }
+
+// Some clients ask for h2c with every request that they make without TLS.
+func TestAnOfferOfH2CBesideABodyIsLeftAlone(t *testing.T) {
+	address := serve(t, Options{Listener: "inbound", Dispatcher: to(app(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, "%s %q %q", body, r.Header["Upgrade"], r.Header["Http2-Settings"])
+	}))})
+	c := dial(t, address)
+	c.send("POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nContent-Length: 3\r\n\r\nabc")
+	if got, body := c.response("POST"); got.StatusCode != http.StatusOK || body != `abc [] []` {
+		t.Errorf("%d %q", got.StatusCode, body)
+	}
+}

@@ -106,6 +106,9 @@ func (st *stream2) take(head *http2.Head) {
 	}
 	r.Header, head.Header = head.Header, r.Header
 	r.ContentLength = head.ContentLength
+	if r.ContentLength > 0 && r.Header.Has("trailer") {
+		r.ContentLength = -1 // an app of HTTP/1.1 gets the one or the other
+	}
 	st.body.begin(head)
 }
 

@@ -79,7 +79,9 @@ func (s *spoken) overHTTP2(a *middleware.Attempt, cluster string) (bool, error) 
 		return true, nil
 	case p == registry.ProtocolUndeclared:
 		now := a.Start.UnixNano()
-		return r.Proto == middleware.HTTP2 && !s.plainHTTP1(a.Exchange(), now), nil
+		// A gRPC call is one of HTTP/2 to its server, however it has come here: by
+		// gRPC-Web, say.
+		return (r.Proto == middleware.HTTP2 || a.Exchange().GRPC()) && !s.plainHTTP1(a.Exchange(), now), nil
 	}
 	return false, nil
 }
