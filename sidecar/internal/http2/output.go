@@ -122,6 +122,7 @@ func (c *Conn) wakeSender() {
 		c.sender = make(chan struct{}, 1)
 		go func() {
 			for range c.sender {
+				runtime.Gosched() // as in flush: others may have something to say by now
 				c.send(nil, 0)
 			}
 		}()

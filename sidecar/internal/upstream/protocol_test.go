@@ -306,3 +306,16 @@ func TestAnUndeclaredEndpointWithTLSSaysWhatItSpeaks(t *testing.T) {
 		})
 	}
 }
+
+// TestACallOfGRPCGoesOutOverHTTP2HoweverItCame: by gRPC-Web, say, to a server of
+// which nothing is declared.
+func TestACallOfGRPCGoesOutOverHTTP2HoweverItCame(t *testing.T) {
+	s := newServer2(t, &http2.Server{}, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) })
+	c := cluster2(t, registry.ProtocolUndeclared, nil, s.address)
+	x := request(c)
+	x.Request.Method = []byte("POST")
+	x.Request.Header.Set("content-type", "application/grpc")
+	if a := fetch(x); a.status != 200 || a.body != "HTTP/2.0" {
+		t.Errorf("%+v", a)
+	}
+}
