@@ -503,33 +503,6 @@ func TestUnread(t *testing.T) {
 	}
 }
 
-// Bytes of our own layer are the only ones that are counted here: crypto/tls
-// itself makes a reader for each record that it waits for.
-func TestTLSARoundTripAllocatesNothingOfOurs(t *testing.T) {
-	ours, theirs := secured(t, tls.VersionTLS13)
-	go func() {
-		b := make([]byte, 16)
-		for {
-			n, err := theirs.Read(b)
-			if err != nil {
-				return
-			}
-			_, _ = theirs.Write(b[:n])
-		}
-	}()
-	m := &memory{}
-	request := []byte("ping")
-	const stdlib = 4 // a reader for each record on both ends, one for Alive, one of the race detector
-	if n := testing.AllocsPerRun(200, func() {
-		ours.LimitRead(time.Minute)
-		if _, _, err := ours.RoundTrip(request, true, m); err != nil {
-			t.Fatal(err)
-		}
-	}); n > stdlib {
-		t.Errorf("%v allocations", n)
-	}
-}
-
 func BenchmarkTLSRoundTrip(b *testing.B) {
 	ours, theirs := secured(b, tls.VersionTLS13)
 	go func() {
