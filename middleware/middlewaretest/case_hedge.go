@@ -47,9 +47,12 @@ var hedgeScenarios = []scenario{
 		slow := newWatched(nil)
 		j := &journal{}
 		c := start(t, e, Setup{
-			Policy:   hedging{2, shortly},
-			Backends: []http.Handler{slow, http.HandlerFunc(hello)},
-			Try:      []middleware.TryMiddleware{verdicts(j)},
+			Policy: hedging{2, shortly},
+			Backends: []http.Handler{slow, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				<-slow.entered // it may take the first try longer than shortly to get there
+				hello(w, r)
+			})},
+			Try: []middleware.TryMiddleware{verdicts(j)},
 		})
 		for i := range 5 {
 			c.get(t, "/").want(t, http.StatusOK, "hello")
