@@ -11,6 +11,7 @@ need h2load nghttp2-client
 need nginx nginx
 need node nodejs
 need npm npm
+need openssl openssl
 need php php-cli
 php -m 2>/dev/null | grep -qx curl || missing+=(php-curl)
 need python3 python3

@@ -142,9 +142,7 @@ func TestThePeersLimitOfStreamsIsKept(t *testing.T) {
 }
 
 func TestAPeerThatIsNotThereIsFoundOut(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds: the patience with a silent peer")
-	}
+	t.Parallel() // it takes seconds: the patience with a silent peer
 	stop := make(chan struct{})
 	defer close(stop)
 	c := dialClient(t, rawServer(t, func(fr *http2.Framer, _ net.Conn) {

@@ -92,11 +92,25 @@ func TestReadAndWriteMoveEveryByte(t *testing.T) {
 }
 
 func TestLimitsEndWhatWaits(t *testing.T) {
+	limitsEndWhatWaits(t, func(t *testing.T) *Conn {
+		ours, _ := pair(t)
+		return ours
+	})
+}
+
+// limitsEndWhatWaits holds connections, whatever is spoken on them, to their
+// limits.
+func limitsEndWhatWaits(t *testing.T, dial func(*testing.T) *Conn) {
 	const limit = 20 * time.Millisecond
 	for name, wait := range map[string]func(*Conn) error{
 		"each read": func(c *Conn) error {
 			c.LimitRead(limit)
 			_, err := c.Read(make([]byte, 1))
+			return err
+		},
+		"a lazy read": func(c *Conn) error {
+			c.LimitRead(limit)
+			_, err := c.ReadLazy(&memory{})
 			return err
 		},
 		"reads together": func(c *Conn) error {
@@ -121,9 +135,16 @@ func TestLimitsEndWhatWaits(t *testing.T) {
 			_, err := c.Read(make([]byte, 1))
 			return err
 		},
+		"the form of net.Conn for writes": func(c *Conn) error {
+			if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
+				return err
+			}
+			_, err := c.Write(make([]byte, 64<<20))
+			return err
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ours, _ := pair(t)
+			ours := dial(t)
 			begin := time.Now()
 			if err := wait(ours); !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Fatalf("got %v", err)
@@ -409,42 +430,46 @@ func TestOtherConnections(t *testing.T) {
 	}
 }
 
-func TestARoundTripAllocatesNothing(t *testing.T) {
-	ours, theirs := pair(t)
-	go func() {
-		b := make([]byte, 16)
-		for {
-			n, err := theirs.Read(b)
-			if err != nil {
-				return
-			}
-			_, _ = theirs.Write(b[:n])
+// echo answers what comes with itself.
+func echo(nc io.ReadWriter) {
+	b := make([]byte, 64)
+	for {
+		n, err := nc.Read(b)
+		if err != nil {
+			return
 		}
-	}()
+		_, _ = nc.Write(b[:n])
+	}
+}
+
+// roundTrips is how much a round trip allocates.
+func roundTrips(t *testing.T, ours *Conn, theirs io.ReadWriter) float64 {
+	t.Helper()
+	go echo(theirs)
 	m := &memory{}
 	request := []byte("ping")
-	if n := testing.AllocsPerRun(200, func() {
+	return testing.AllocsPerRun(200, func() {
 		ours.LimitRead(time.Minute)
 		if _, _, err := ours.RoundTrip(request, true, m); err != nil {
 			t.Fatal(err)
 		}
-	}); n != 0 {
+	})
+}
+
+func TestARoundTripAllocatesNothing(t *testing.T) {
+	ours, theirs := pair(t)
+	if n := roundTrips(t, ours, theirs); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
 
 func BenchmarkRoundTrip(b *testing.B) {
 	ours, theirs := pair(b)
-	go func() {
-		buf := make([]byte, 64)
-		for {
-			n, err := theirs.Read(buf)
-			if err != nil {
-				return
-			}
-			_, _ = theirs.Write(buf[:n])
-		}
-	}()
+	benchmarkRoundTrip(b, ours, theirs)
+}
+
+func benchmarkRoundTrip(b *testing.B, ours *Conn, theirs io.ReadWriter) {
+	go echo(theirs)
 	m := &memory{}
 	request := []byte("ping")
 	b.ReportAllocs()

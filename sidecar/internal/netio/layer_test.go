@@ -113,59 +113,10 @@ func TestTLSMovesEveryByte(t *testing.T) {
 }
 
 func TestTLSLimitsEndWhatWaits(t *testing.T) {
-	const limit = 20 * time.Millisecond
-	for name, wait := range map[string]func(*Conn) error{
-		"each read": func(c *Conn) error {
-			c.LimitRead(limit)
-			_, err := c.Read(make([]byte, 1))
-			return err
-		},
-		"a lazy read": func(c *Conn) error {
-			c.LimitRead(limit)
-			_, err := c.ReadLazy(&memory{})
-			return err
-		},
-		"reads together": func(c *Conn) error {
-			c.LimitReads(limit)
-			_, err := c.Read(make([]byte, 1))
-			return err
-		},
-		"each write": func(c *Conn) error {
-			c.LimitWrite(limit)
-			_, err := c.Write(make([]byte, 64<<20))
-			return err
-		},
-		"round trip": func(c *Conn) error {
-			c.LimitRead(limit)
-			_, _, err := c.RoundTrip([]byte("x"), true, &memory{})
-			return err
-		},
-		"the form of net.Conn": func(c *Conn) error {
-			if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
-				return err
-			}
-			_, err := c.Read(make([]byte, 1))
-			return err
-		},
-		"the form of net.Conn for writes": func(c *Conn) error {
-			if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
-				return err
-			}
-			_, err := c.Write(make([]byte, 64<<20))
-			return err
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			ours, _ := secured(t, tls.VersionTLS13)
-			begin := time.Now()
-			if err := wait(ours); !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Fatalf("got %v", err)
-			}
-			if took := time.Since(begin); took < limit {
-				t.Errorf("ended after %v, %v were given", took, limit)
-			}
-		})
-	}
+	limitsEndWhatWaits(t, func(t *testing.T) *Conn {
+		ours, _ := secured(t, tls.VersionTLS13)
+		return ours
+	})
 }
 
 // Whoever sends a record byte by byte gets no more time for it than whoever is
@@ -505,22 +456,5 @@ func TestUnread(t *testing.T) {
 
 func BenchmarkTLSRoundTrip(b *testing.B) {
 	ours, theirs := secured(b, tls.VersionTLS13)
-	go func() {
-		buf := make([]byte, 64)
-		for {
-			n, err := theirs.Read(buf)
-			if err != nil {
-				return
-			}
-			_, _ = theirs.Write(buf[:n])
-		}
-	}()
-	m := &memory{}
-	request := []byte("ping")
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, _, err := ours.RoundTrip(request, true, m); err != nil {
-			b.Fatal(err)
-		}
-	}
+	benchmarkRoundTrip(b, ours, theirs)
 }

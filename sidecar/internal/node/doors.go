@@ -47,18 +47,6 @@ func (d *doors) of(want func(role) bool) []*door {
 	return slices.DeleteFunc(d.list(), func(x *door) bool { return !want(x.role) })
 }
 
-// find is the door with the name of a wish, if one is in force.
-func (d *doors) find(name string) *door {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, x := range d.all {
-		if x.name() == name {
-			return x
-		}
-	}
-	return nil
-}
-
 // change is what a new configuration does to the doors.
 type change struct {
 	fresh []*door          // bound, not served yet

@@ -521,3 +521,15 @@ drain: {delay: 1ms}
 	})
 	hold.Close()
 }
+
+// find is the door with the name of a wish, if one is in force.
+func (d *doors) find(name string) *door {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, x := range d.all {
+		if x.name() == name {
+			return x
+		}
+	}
+	return nil
+}

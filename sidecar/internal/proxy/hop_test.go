@@ -64,7 +64,7 @@ type hop struct {
 
 func newHop(t testing.TB, request, answer string, target func(*middleware.Target)) *hop {
 	_, body, _ := strings.Cut(request, "\r\n\r\n")
-	c := upstream.NewAppCluster("app", answering(t, len(body), []byte(answer)))
+	c := upstream.NewApp(upstream.Config{Name: "app"}, answering(t, len(body), []byte(answer)))
 	t.Cleanup(c.Close)
 	d := to(c)
 	if target != nil {

@@ -235,7 +235,7 @@ func TestOnlyRepliesThatReachedNoAppAreMarkedUnsent(t *testing.T) {
 		status  int
 		marked  bool
 	}{
-		{"app away", upstream.NewAppCluster("app", dead.Addr().String()), 503, true},
+		{"app away", upstream.NewApp(upstream.Config{Name: "app"}, dead.Addr().String()), 503, true},
 		{"app breaks off", app(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), 502, false},
 		{"app's own answer, with a forged mark", app(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set(upstream.HeaderUnsent, "1")
@@ -257,7 +257,7 @@ func TestOnlyRepliesThatReachedNoAppAreMarkedUnsent(t *testing.T) {
 func TestTheMarkReachesThePolicyAndNotTheClient(t *testing.T) {
 	dead := listen(t)
 	_ = dead.Close()
-	inner := serve(t, Options{Listener: "inbound", Dispatcher: to(upstream.NewAppCluster("app", dead.Addr().String())), TellUnsent: true})
+	inner := serve(t, Options{Listener: "inbound", Dispatcher: to(upstream.NewApp(upstream.Config{Name: "app"}, dead.Addr().String())), TellUnsent: true})
 	c := upstream.NewCluster(upstream.Config{Name: "users.default:80"})
 	c.SetEndpoints([]upstream.EndpointConfig{{Address: inner, Status: registry.StatusUp}})
 	t.Cleanup(c.Close)
@@ -303,7 +303,7 @@ func TestAClosedKeepAliveConnectionCostsNoRequest(t *testing.T) {
 			}()
 		}
 	}()
-	c := upstream.NewAppCluster("app", ln.Addr().String())
+	c := upstream.NewApp(upstream.Config{Name: "app"}, ln.Addr().String())
 	t.Cleanup(c.Close)
 	conn := dial(t, serve(t, Options{Listener: "inbound", Dispatcher: to(c)}))
 	for i := range 200 {

@@ -82,53 +82,23 @@ func (e secureEngine) Name() string { return e.name }
 
 func (e secureEngine) Start(t testing.TB, s middlewaretest.Setup) http.RoundTripper {
 	w := newWorld(t)
-	d := &dispatcher{chain: middleware.Chain(middleware.Router, s.Request...), others: map[string]*middleware.Target{}}
-	try := middleware.TryChain(middleware.Transport, s.Try...)
-	target := func(name string, handlers []http.Handler) *middleware.Target {
-		p := w.backends(t, name, handlers)
-		return &middleware.Target{
-			Chain:  d.chain,
-			Route:  &middleware.Route{Listener: "outbound", Service: name, Name: name},
-			Pick:   func(*middleware.Exchange) (middleware.Picker, error) { return p, nil },
-			Try:    try,
-			Policy: s.Policy,
-		}
-	}
-	d.any = target("backends", s.Backends)
-	for host, handlers := range s.Others {
-		d.others[host] = target(host, handlers)
-	}
-	address := serve(t, Options{Listener: "outbound", Dispatcher: d, TLS: w.listener(secure.Strict)})
+	over := endpoints{upstream.Config{TLS: secure.NewClient(secure.ClientOptions{Roots: w.roots})}, w.start}
+	address := serveSetup(t, s, over, Options{TLS: w.listener(secure.Strict)})
 	config := &tls.Config{ServerName: "server", RootCAs: w.ca.Pool, NextProtos: []string{e.alpn}, MinVersion: tls.VersionTLS12}
 	return e.client(t, func(ctx context.Context) (net.Conn, error) {
 		return (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", address)
 	})
 }
 
-// backends are like those without TLS.
-func (w *world) backends(t testing.TB, name string, handlers []http.Handler) inTurn {
-	var p inTurn
-	for _, h := range handlers {
-		var address string
-		if h == nil {
-			ln := listen(t)
-			address = ln.Addr().String()
-			_ = ln.Close()
-		} else {
-			srv := httptest.NewUnstartedServer(h)
-			srv.EnableHTTP2 = true
-			srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // handshakes that a hedge gave up
-			srv.TLS = &tls.Config{Certificates: []tls.Certificate{w.server.Certificate}, MinVersion: tls.VersionTLS12}
-			srv.StartTLS()
-			t.Cleanup(srv.Close)
-			address = srv.Listener.Addr().String()
-		}
-		c := upstream.NewCluster(upstream.Config{Name: name, TLS: secure.NewClient(secure.ClientOptions{Roots: w.roots})})
-		c.SetEndpoints([]upstream.EndpointConfig{{Address: address}})
-		t.Cleanup(c.Close)
-		p = append(p, c)
-	}
-	return p
+// start serves a handler over TLS.
+func (w *world) start(t testing.TB, h http.Handler) string {
+	srv := httptest.NewUnstartedServer(h)
+	srv.EnableHTTP2 = true
+	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // handshakes that a hedge gave up
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{w.server.Certificate}, MinVersion: tls.VersionTLS12}
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	return srv.Listener.Addr().String()
 }
 
 func TestEnginesKeepWhatMiddlewareIsPromisedOverTLS(t *testing.T) {

@@ -35,13 +35,29 @@ type engine struct {
 func (e engine) Name() string { return e.name }
 
 func (e engine) Start(t testing.TB, s middlewaretest.Setup) http.RoundTripper {
+	plain := endpoints{upstream.Config{Protocol: registry.ProtocolHTTP}, func(t testing.TB, h http.Handler) string {
+		srv := httptest.NewServer(h)
+		t.Cleanup(srv.Close)
+		return srv.Listener.Addr().String()
+	}}
+	return e.client(t, serveSetup(t, s, plain, Options{}))
+}
+
+// endpoints is how the suite's handlers are served, and spoken to.
+type endpoints struct {
+	config upstream.Config
+	start  func(t testing.TB, h http.Handler) (address string)
+}
+
+// serveSetup serves a setup of the suite, and returns the address.
+func serveSetup(t testing.TB, s middlewaretest.Setup, e endpoints, o Options) string {
 	d := &dispatcher{
 		chain:  middleware.Chain(middleware.Router, s.Request...),
 		others: map[string]*middleware.Target{},
 	}
 	try := middleware.TryChain(middleware.Transport, s.Try...)
 	target := func(name string, handlers []http.Handler) *middleware.Target {
-		p := backends(t, name, handlers)
+		p := e.inTurn(t, name, handlers)
 		return &middleware.Target{
 			Chain:  d.chain,
 			Route:  &middleware.Route{Listener: "outbound", Service: name, Name: name},
@@ -54,7 +70,8 @@ func (e engine) Start(t testing.TB, s middlewaretest.Setup) http.RoundTripper {
 	for host, handlers := range s.Others {
 		d.others[host] = target(host, handlers)
 	}
-	return e.client(t, serve(t, Options{Listener: "outbound", Dispatcher: d}))
+	o.Listener, o.Dispatcher = "outbound", d
+	return serve(t, o)
 }
 
 type dispatcher struct {
@@ -78,19 +95,20 @@ func (p inTurn) Pick(a *middleware.Attempt) (*middleware.Endpoint, error) {
 	return p[a.Number%len(p)].Pick(a)
 }
 
-func backends(t testing.TB, name string, handlers []http.Handler) inTurn {
+// inTurn serves the handlers; nil is an endpoint that refuses connections.
+func (e endpoints) inTurn(t testing.TB, name string, handlers []http.Handler) inTurn {
 	var p inTurn
 	for _, h := range handlers {
-		c := upstream.NewCluster(upstream.Config{Name: name, Protocol: registry.ProtocolHTTP})
+		config := e.config
+		config.Name = name
+		c := upstream.NewCluster(config)
 		var address string
 		if h == nil {
 			ln := listen(t)
 			address = ln.Addr().String()
 			_ = ln.Close()
 		} else {
-			srv := httptest.NewServer(h)
-			t.Cleanup(srv.Close)
-			address = srv.Listener.Addr().String()
+			address = e.start(t, h)
 		}
 		c.SetEndpoints([]upstream.EndpointConfig{{Address: address, Status: registry.StatusUp}})
 		t.Cleanup(c.Close)

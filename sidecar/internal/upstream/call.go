@@ -236,12 +236,7 @@ func (c *streamCall) take(head *http2.Head) {
 	if res.Header.Del(HeaderUnsent) > 0 && !c.mux.host.app {
 		a.MarkUnsent()
 	}
-	method := a.Exchange().Request.Method
-	switch {
-	case string(method) == http.MethodHead && res.ContentLength == 0:
-		res.ContentLength = -1 // it says nothing of the length
-	case head.End || http1.NoBody(res.Status, method):
-	default:
+	if !head.End && !http1.NoBody(res.Status, a.Exchange().Request.Method) {
 		c.stream.LimitRead(bodyIdle(a.Exchange()))
 		res.Body = c
 	}

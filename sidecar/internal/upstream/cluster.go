@@ -62,10 +62,6 @@ type clusterCounts struct {
 // NewCluster makes a cluster without endpoints.
 func NewCluster(c Config) *Cluster { return newCluster(c, false) }
 
-// NewAppCluster makes the cluster of the app beside this sidecar, which is
-// spoken to as the client speaks.
-func NewAppCluster(name, address string) *Cluster { return NewApp(Config{Name: name}, address) }
-
 // NewApp makes the cluster of the app beside this sidecar.
 func NewApp(c Config, address string) *Cluster {
 	cl := newCluster(c, true)

@@ -360,7 +360,7 @@ func TestWhatIsNotTheEndpointsFaultDoesNotCount(t *testing.T) {
 		}
 	})
 	t.Run("the app beside the sidecar", func(t *testing.T) {
-		c := NewAppCluster("app/http", server(t, always(503)))
+		c := NewApp(Config{Name: "app/http"}, server(t, always(503)))
 		defer c.Close()
 		for range 20 {
 			if r := call(c); r.status != 503 || r.reason != middleware.ReasonNone {
